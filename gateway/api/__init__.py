@@ -1,0 +1,1 @@
+"""Floor 2: the control plane, one router a noun."""

@@ -1,0 +1,86 @@
+"""Streams: request, list, look, end. `/stream*` stands at the root only."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from gateway.engine.session import Session, SessionRequest
+from gateway.frame import iso
+from gateway.web import hub_of
+
+router = APIRouter(tags=["streams"])
+
+
+class StreamRequest(BaseModel):
+    """What a client may wish for; everything has a default."""
+
+    model_config = ConfigDict(extra="ignore")  # older clients send more
+
+    analyzers: list[str] | None = Field(
+        None, max_length=32, description="Analyzers to run; null: the default set; []: none."
+    )
+    name: str = Field("", max_length=64, description="A name for people.")
+    options: dict[str, dict[str, Any]] = Field({}, description="Options per analyzer, for this stream.")
+    grace_s: float | None = Field(None, ge=0, le=86400, description="Life after the last client left, in s.")
+    max_fps: float | None = Field(None, gt=0, description="Frames per second to take at most.")
+
+
+@router.post("/stream/request", summary="Open a stream")
+async def request_stream(request: Request, wish: Annotated[StreamRequest | None, Body()] = None) -> dict[str, Any]:
+    """Push frames to `websocket_url`, show people `viewer_url`. The first six keys are the older client's."""
+    wish = wish or StreamRequest()
+    session = await hub_of(request).open_session(
+        SessionRequest(
+            analyzers=None if wish.analyzers is None else tuple(wish.analyzers),
+            name=wish.name,
+            options=wish.options,
+            grace_s=wish.grace_s,
+            max_fps=wish.max_fps,
+        )
+    )
+    return describe_access(session)
+
+
+def describe_access(session: Session) -> dict[str, Any]:
+    """How to reach a stream. In open mode the four ids are the same string."""
+    stream_id = session.id
+    deadline = session.lease.deadline()
+    return {
+        "stream_token": stream_id,
+        "stream_id": stream_id,
+        "video_uuid": stream_id,
+        "video_id": stream_id,
+        "websocket_url": f"/ws/stream/{stream_id}",
+        "status": "active",
+        "video_url": f"/stream/video/{stream_id}",
+        "viewer_url": f"/viewer?stream_id={stream_id}",
+        "snapshot_url": f"/stream/{stream_id}/snapshot.jpg",
+        "events_url": f"/stream/{stream_id}/events",
+        "whip_url": f"/stream/{stream_id}/whip",
+        "whep_url": f"/stream/{stream_id}/whep",
+        "expires_at": iso(session.utc_of(deadline)) if deadline is not None else None,
+        "analyzers": [stage.name for stage in session.stages],
+    }
+
+
+@router.get("/stream", summary="List live streams")
+async def list_streams(request: Request) -> dict[str, Any]:
+    return {"items": [session.status() for session in hub_of(request).sessions.values()], "next": None}
+
+
+@router.get("/stream/{stream_id}", summary="How a stream is doing")
+async def show_stream(request: Request, stream_id: str) -> dict[str, Any]:
+    """State, publishers, viewers, rates, drops by stage and reason, analyzers and their state."""
+    session = hub_of(request).get(stream_id)
+    return {**describe_access(session), **session.status()}
+
+
+@router.delete("/stream/{stream_id}", status_code=204, summary="End a stream")
+async def end_stream(request: Request, stream_id: str) -> Response:
+    """In any state; everybody on it is told."""
+    await hub_of(request).end(stream_id)
+    return Response(status_code=204)

@@ -1,0 +1,142 @@
+"""The application: everything put together. `create_app(settings)`; `app` is for `uvicorn gateway.app:app`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import WebSocketRoute
+
+from gateway import logs
+from gateway.api import analyzers, pages, streams, system
+from gateway.connectors import http
+from gateway.connectors.websocket import StreamSocket
+from gateway.engine.hub import Hub
+from gateway.errors import GatewayError
+from gateway.middleware import RequestLog
+from gateway.settings import Settings, load
+from gateway.sinks import mjpeg, snapshot, sse
+from gateway.version import __version__
+from gateway.web import problem, problem_of
+
+log = logging.getLogger(__name__)
+
+DESCRIPTION = """
+A streaming gateway for camera pictures: push frames, plugins look at them, watch what they see.
+
+Open a stream with `POST /stream/request`, then push pictures to its socket. The socket's protocol, with clients in
+Python, JavaScript and curl: [/docs/protocol](/docs/protocol); for machines: [/asyncapi.json](/asyncapi.json).
+
+```python
+import asyncio, base64, httpx2, websockets                          # pip install httpx2 websockets
+
+async def push(picture: bytes, host: str = "127.0.0.1:8000") -> None:
+    stream = httpx2.post(f"http://{host}/stream/request").json()
+    async with websockets.connect(f"ws://{host}{stream['websocket_url']}") as socket:
+        await socket.send("data:image/jpeg;base64," + base64.b64encode(picture).decode())
+        async for message in socket:
+            print(message)
+
+asyncio.run(push(open("picture.jpg", "rb").read()))
+```
+```javascript
+const stream = await (await fetch("/stream/request", { method: "POST" })).json();
+const socket = new WebSocket(`ws://${location.host}${stream.websocket_url}`);
+socket.onmessage = ({ data }) => console.log(JSON.parse(data));
+socket.onopen = () => canvas.toBlob((jpeg) => socket.send(jpeg), "image/jpeg");
+```
+```bash
+ID=$(curl -sX POST localhost:8000/stream/request | python3 -c 'import json,sys; print(json.load(sys.stdin)["stream_id"])')
+curl -s --data-binary @picture.jpg -H 'Content-Type: image/jpeg' "localhost:8000/stream/$ID/frame?wait=1"
+```
+"""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """An application with a hub of its own, which lives as long as the application's lifespan."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        async with app.state.hub.running():
+            yield
+
+    app = FastAPI(
+        title="Framegate",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    app.state.hub = Hub(settings)
+    _add_routes(app)
+    _add_errors(app)
+    app.add_middleware(RequestLog)
+    return app
+
+
+def _add_routes(app: FastAPI) -> None:
+    """`/stream*` and the pages stand at the root only; the control plane under /api, and at the root for old clients."""
+    app.router.routes.append(WebSocketRoute("/ws/stream/{stream_id}", StreamSocket()))
+    for router in (mjpeg.router, snapshot.router, sse.router, http.router, streams.router):
+        app.include_router(router)
+    for router in (system.router, analyzers.router):
+        app.include_router(router, prefix="/api")
+        app.include_router(router, include_in_schema=False)
+    pages.add_api_docs(app)
+    app.include_router(pages.router)
+    app.router.routes.extend(pages.mounts())
+
+
+def _add_errors(app: FastAPI) -> None:
+    async def ours(request: Request, error: Exception) -> Response:
+        assert isinstance(error, GatewayError)
+        return problem_of(request.scope, error)
+
+    async def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        fields = [{"field": ".".join(map(str, item["loc"])), "message": item["msg"]} for item in error.errors()]
+        detail = "; ".join(f"{item['field']}: {item['message']}" for item in fields)
+        return problem(request.scope, 422, "invalid", detail, errors=fields)
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+        headers = dict(error.headers) if error.headers else None
+        return problem(request.scope, error.status_code, code, str(error.detail), headers=headers)
+
+    async def bug(request: Request, error: Exception) -> Response:
+        log.error("request %s %s failed", request.method, request.url.path, exc_info=error)
+        return problem(request.scope, 500, "internal", "this is our bug; the log has it under the request id")
+
+    app.add_exception_handler(GatewayError, ours)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(Exception, bug)
+
+
+@cache
+def _served_by_uvicorn() -> FastAPI:
+    """The application for a bare `uvicorn gateway.app:app`, which lacks what `framegate serve` adds around it."""
+    settings = load()
+    logs.set_up(settings.log)
+    log.warning(
+        "running under a bare uvicorn: no stalled-viewer reset, no drain on SIGTERM, uvicorn's own message limits."
+        " `framegate serve` has them"
+    )
+    return create_app(settings)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return _served_by_uvicorn()
+    raise AttributeError(name)

@@ -1,0 +1,266 @@
+"""A client of one gateway: asks for a stream, and keeps one socket to it, coming back after a loss.
+
+It is what `push` and `watch` talk through. The rules it keeps to are in client_rules.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qs, quote, urljoin, urlsplit
+
+import httpx2
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
+from websockets.typing import Subprotocol
+
+from gateway.commands.client_rules import Pacing, Rest, Stop, after_asking, settled
+from gateway.protocol import SUBPROTOCOL, pack_frame
+
+MAX_MESSAGE = 16 * 2**20  # bytes of one message from the gateway; the library's own limit is 1 MiB
+BACKOFF_S, BACKOFF_MAX_S = 0.25, 5.0
+GRACE_S = 20.0  # how long a gateway that does not answer is tried again; the default of its own grace
+ABNORMAL = 1006  # RFC 6455 7.1.5: closed without a close frame
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+class Refused(Exception):
+    """The gateway does not do what was asked; one line saying why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A gateway, and one stream of it if `stream_id` is given."""
+
+    base: str
+    stream_id: str | None = None
+
+    @classmethod
+    def parse(cls, url: str) -> Target:
+        """From http://HOST:PORT, its /stream/ID, /stream/video/ID or /viewer?stream_id=ID. Raises `Refused`."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Refused(f"expected http://HOST:PORT[/stream/ID], got {url!r}")
+        words = [word for word in parts.path.split("/") if word]
+        stream_id = parse_qs(parts.query).get("stream_id", [None])[0]
+        if words[:1] == ["stream"] and len(words) > 1:
+            stream_id = words[2] if words[1] == "video" and len(words) > 2 else words[1]
+        elif words and words != ["viewer"]:
+            raise Refused(f"{url!r} names no stream; expected http://HOST:PORT[/stream/ID]")
+        return cls(f"{parts.scheme}://{parts.netloc}", stream_id)
+
+    def url(self, path: str) -> str:
+        return urljoin(self.base, path)
+
+    def socket_url(self, path: str) -> str:
+        return self.url(path).replace("http", "ws", 1)
+
+
+async def request_stream(target: Target, *, name: str, analyzers: list[str] | None) -> dict[str, Any]:
+    """`POST /stream/request`: the answer of api.md section 1. Raises `Refused`."""
+    return await _call("POST", target.url("/stream/request"), {"name": name, "analyzers": analyzers})
+
+
+async def get_stream(target: Target) -> dict[str, Any]:
+    """`GET /stream/{id}`. Raises `Refused`."""
+    return await _call("GET", target.url(f"/stream/{quote(target.stream_id or '', safe='')}"))
+
+
+async def _call(method: str, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    try:
+        async with httpx2.AsyncClient(timeout=10.0) as http:
+            answer = await http.request(method, url, json=body)
+    except (httpx2.RequestError, httpx2.InvalidURL) as error:
+        raise Refused(f"no gateway answers at {url}: {error}") from None
+    found = _json(answer)
+    if answer.status_code >= 400:
+        raise Refused(f"{url}: {answer.status_code}: {found.get('detail') or found.get('title') or 'refused'}")
+    return found
+
+
+def _json(answer: httpx2.Response) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A picture that was sent and not yet acknowledged."""
+
+    seq: int
+    image: bytes = field(repr=False)
+    captured_at: datetime | None = None
+
+
+class StreamClient:
+    """One socket of one stream. `run` keeps it until the stream is over; beside it, `send` publishes.
+
+    A publisher numbers its frames from the server's `next_seq` on. A patient one loses none: it waits for credits, and
+    sends again, in order, what the server never got.
+    """
+
+    def __init__(self, target: Target, path: str, tell: Tell, *, publish: bool, patient: bool = False) -> None:
+        self._target, self._path, self._tell = target, path, tell
+        self._publish, self._patient = publish, patient
+        self._pacing = Pacing()
+        self._socket: ClientConnection | None = None
+        self._bye: dict[str, Any] | None = None
+        self._resume: str | None = None
+        self._kept: deque[_Kept] = deque(maxlen=256)
+        self._again: deque[_Kept] = deque()
+        self._word = asyncio.Event()
+        self.over: str | None = None
+        self.limits: dict[str, Any] = {}
+        self.sent = self.acked = 0
+        self.dropped: Counter[str] = Counter()  # here, by reason
+        self.dropped_there: dict[str, Any] = {}  # by the gateway, as it says in its acks
+
+    async def run(self) -> str:
+        """Stay connected until the stream is over; the reason."""
+        attempt, lost_at = 0, _now()
+        while self.over is None:
+            self._bye = None
+            code = await self._connection()
+            if self.limits:  # it was a connection that worked: count afresh
+                attempt, lost_at, self.limits = 0, _now(), {}
+            step = settled(code, self._bye) or after_asking(await self._ask())
+            if isinstance(step, Stop):
+                self.over = step.reason
+            elif _now() - lost_at > GRACE_S:
+                self.over = "unreachable"
+            else:
+                delay = min(BACKOFF_MAX_S, BACKOFF_S * 2**attempt) * random.uniform(0.5, 1.0)
+                attempt += 1
+                await asyncio.sleep(max(step.after_s, delay))
+        self._word.set()
+        return self.over
+
+    async def _connection(self) -> int:
+        """One connection from its beginning to its end; the close code."""
+        try:
+            async with connect(
+                self._target.socket_url(self._path),
+                subprotocols=[Subprotocol(SUBPROTOCOL)] if self._publish else None,
+                compression=None,
+                max_size=MAX_MESSAGE,
+                open_timeout=10.0,
+            ) as self._socket:
+                if self._publish:
+                    await self._socket.send(json.dumps({"type": "hello", "acks": True, "resume": self._resume}))
+                async for message in self._socket:
+                    if isinstance(message, str):
+                        self._receive(json.loads(message))
+                return self._socket.close_code or ABNORMAL
+        except ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd else ABNORMAL
+        except (OSError, TimeoutError, InvalidHandshake, WebSocketException):
+            return ABNORMAL
+        finally:
+            self._socket = None
+            self._pacing.disconnect()
+            self._word.set()
+
+    def _receive(self, message: dict[str, Any]) -> None:
+        match message.get("type"):
+            case "hello":
+                self._hello(message)
+            case "ack":
+                self._ack(message)
+            case "slow_down":
+                self._pacing.slow_down(message)
+            case "bye":
+                self._bye = message
+        self._word.set()
+        self._tell(message)
+
+    def _hello(self, message: dict[str, Any]) -> None:
+        self._pacing.hello(message)
+        self.limits = message.get("limits", {"known": False})
+        self._resume = message.get("resume_token", self._resume)
+        missing = [kept for kept in self._kept if kept.seq >= message.get("next_seq", 0)]
+        self.acked += len(self._kept) - len(missing)
+        if self._patient:
+            self._again.extendleft(reversed(missing))
+        self._kept.clear()
+
+    def _ack(self, message: dict[str, Any]) -> None:
+        self._pacing.ack(message, _now())
+        self.dropped_there = message.get("dropped") or self.dropped_there
+        while self._kept and self._kept[0].seq <= message["seq"]:
+            self._kept.popleft()
+            self.acked += 1
+
+    async def _ask(self) -> Rest:
+        """Whether the stream is still there."""
+        stream_id = self._target.stream_id or ""
+        try:
+            async with httpx2.AsyncClient(timeout=5.0) as http:
+                answer = await http.get(self._target.url(f"/stream/{quote(stream_id, safe='')}"))
+        except httpx2.RequestError:
+            return Rest(None)
+        found = _json(answer)
+        return Rest(answer.status_code, str(found.get("code", "")), str(found.get("reason", "")))
+
+    async def send(self, image: bytes, captured_at: datetime) -> bool:
+        """Publish one JPEG. A patient client waits for credits and connections; another one drops the picture.
+
+        Whether it went out; never, once the stream is over.
+        """
+        await self._send_again()
+        if await self._send_one(_Kept(0, image, captured_at)):
+            self.sent += 1
+            return True
+        return False
+
+    async def flush(self, timeout: float = 5.0) -> None:
+        """Wait until everything sent was acknowledged, sending again what was lost."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self.over is None and (self._kept or self._again):
+                    await self._send_again()
+                    await self._next_word()
+
+    async def _send_again(self) -> None:
+        while self._again and await self._send_one(self._again[0]):
+            self._again.popleft()
+
+    async def _send_one(self, picture: _Kept) -> bool:
+        while self.over is None:
+            answer = self._pacing.offer(_now())
+            if isinstance(answer, int) and self._socket is not None:
+                picture.seq = answer
+                self._kept.append(picture)
+                with suppress(ConnectionClosed):  # the next hello says whether it arrived
+                    await self._socket.send(pack_frame(picture.image, answer, picture.captured_at))
+                return True
+            if not self._patient or answer == "pace":
+                self.dropped[str(answer)] += 1
+                return False
+            await self._next_word()
+        return False
+
+    async def _next_word(self) -> None:
+        """Until the server says something or half a second went by."""
+        self._word.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await self._word.wait()
+
+    async def close(self) -> None:
+        if self._socket is not None:
+            await self._socket.close()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,197 @@
+"""Frames by plain HTTP: one image a request, or an endless multipart body (`ffmpeg -f mpjpeg`)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from gateway.engine.session import Session
+from gateway.errors import BadMessage, GatewayError, ImageTooLarge
+from gateway.frame import Frame
+from gateway.protocol import FrameIn, parse_text, parse_time
+from gateway.web import hub_of
+
+WAIT_S = 10.0  # how long ?wait=1 waits for the slowest analyzer
+
+router = APIRouter(tags=["streams"])
+
+
+class HttpPublisher:
+    """Whoever posts to a stream. Single posts are one publisher between them: they have no connection to tell apart."""
+
+    listens = False
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+        self.replaced = False
+
+    def displaced(self) -> None:
+        self.replaced = True
+
+
+_IMAGE = {"schema": {"type": "string", "format": "binary"}}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "image/jpeg": _IMAGE,
+            "image/png": _IMAGE,
+            "image/webp": _IMAGE,
+            "application/json": {"schema": {"type": "object", "properties": {"image": {"type": "string"}}}},
+        },
+    }
+}
+
+
+@router.post("/stream/{stream_id}/frame", summary="Push one image", openapi_extra=_BODY)
+async def post_frame(
+    request: Request,
+    stream_id: str,
+    wait: Annotated[bool, Query(description="Answer with what the analyzers saw in it")] = False,
+    ts: Annotated[str | None, Query(description="Capture time: epoch s or ms, or ISO 8601")] = None,
+) -> Response:
+    """An image as body, or JSON `{"image": data URL or base64, "seq", "ts"}`."""
+    session = hub_of(request).get(stream_id)
+    body = await _whole_body(request, session.settings.limits.max_message_bytes)
+    event = _read_image(request.headers.get("content-type", ""), body)
+    captured_at = event.captured_at or parse_time(_number(ts))
+    image = event.image if event.kind == "jpeg" else await session.transcode(event.image)
+    session.claim(POSTS)
+    try:
+        session.lease.posted(hub_of(request).clock())
+        session.changed.set()
+        if not wait:
+            frame = session.put(image, seq=event.seq, captured_at=captured_at)
+            return _taken(session, frame)
+        names = [stage.name for stage in session.stages]
+        with session.answers.expect(max(event.seq or 0, session.next_seq), names) as answer:
+            frame = session.put(image, seq=event.seq, captured_at=captured_at)
+            if frame is None:
+                return _taken(session, frame)
+            await answer.complete(WAIT_S)
+            return JSONResponse({"type": "result", **session.result(frame, answer.analyzers)})
+    finally:
+        session.resign(POSTS)
+
+
+POSTS = HttpPublisher("")
+
+
+def _taken(session: Session, frame: Frame | None) -> Response:
+    if frame is None:
+        return JSONResponse({"accepted": False, "reason": "max_fps", "max_fps": session.max_fps}, 202)
+    return JSONResponse({"accepted": True, "seq": frame.seq, "width": frame.width, "height": frame.height})
+
+
+async def _whole_body(request: Request, most: int) -> bytes:
+    parts, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > most:
+            raise ImageTooLarge(f"the body is larger than the limit of {most} bytes", code="body_too_large")
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+def _read_image(content_type: str, body: bytes) -> FrameIn:
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "application/json":
+        event = parse_text(body.decode("utf-8", "replace"))
+        if isinstance(event, FrameIn):
+            return event
+        if isinstance(event.data if hasattr(event, "data") else None, dict):
+            return _frame_object(event.data)  # type: ignore[union-attr]
+        raise BadMessage('expected {"image": data URL or base64}')
+    if kind == "text/plain" or body[:5] == b"data:":
+        event = parse_text(body.decode("ascii", "replace"))
+        if isinstance(event, FrameIn):
+            return event
+    kinds: dict[bytes, Any] = {b"\x89PNG": "png", b"RIFF": "webp"}
+    return FrameIn(body, kinds.get(body[:4], "jpeg"))
+
+
+def _frame_object(value: dict[str, Any]) -> FrameIn:
+    """JSON without `"type":"frame"`: the type is known from the route."""
+    from gateway.protocol import to_text
+
+    event = parse_text(to_text({**value, "type": "frame"}))
+    if not isinstance(event, FrameIn):
+        raise BadMessage('expected {"image": data URL or base64}')
+    return event
+
+
+def _number(text: str | None) -> object:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
+@router.post(
+    "/stream/{stream_id}/frames",
+    summary="Push a multipart stream of JPEG parts",
+    openapi_extra={"requestBody": {"content": {"multipart/x-mixed-replace": _IMAGE}}},
+)
+async def post_frames(request: Request, stream_id: str) -> Response:
+    """`ffmpeg -re -i FILE -f mpjpeg URL`, GStreamer's multipartmux, or any camera that posts multipart."""
+    hub = hub_of(request)
+    session = hub.get(stream_id)
+    publisher = HttpPublisher(secrets.token_urlsafe(16))
+    session.claim(publisher)
+    session.lease.join()
+    session.changed.set()
+    accepted, errors = 0, []
+    try:
+        async for image in _images(request, session.settings.limits.max_message_bytes):
+            if publisher.replaced or session.reason is not None:
+                break
+            try:
+                accepted += session.put(image) is not None
+            except GatewayError as error:
+                errors.append(error)
+                if len(errors) >= 10:  # as on the socket: a run of bad pictures is not a stream
+                    raise
+            else:
+                errors.clear()
+    except ClientDisconnect:
+        pass
+    finally:
+        session.resign(publisher)
+        session.lease.leave(hub.clock())
+        session.changed.set()
+    return JSONResponse({"accepted": accepted, "next_seq": session.next_seq})
+
+
+async def _images(request: Request, most: int) -> AsyncIterator[bytes]:
+    """The bodies of the parts as they become complete. Raises `BadMessage` or `ImageTooLarge`."""
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    boundary = options.get(b"boundary", b"").removeprefix(b"--")
+    if not kind.startswith(b"multipart/") or not boundary:
+        raise BadMessage("expected Content-Type: multipart/x-mixed-replace; boundary=...", code="multipart")
+    part = bytearray()
+    done: list[bytes] = []
+
+    def data(chunk: bytes, start: int, end: int) -> None:
+        if len(part) + end - start > most:
+            raise ImageTooLarge(f"a part is larger than the limit of {most} bytes", code="body_too_large")
+        part.extend(memoryview(chunk)[start:end])
+
+    def finish() -> None:
+        done.append(bytes(part))
+        part.clear()
+
+    parser = MultipartParser(boundary, {"on_part_data": data, "on_part_end": finish})
+    async for chunk in request.stream():
+        try:
+            parser.write(chunk)
+        except ValueError as error:
+            raise BadMessage(f"not the multipart body it says it is: {error}", code="multipart") from None
+        for image in done:
+            yield image
+        done.clear()

@@ -1,0 +1,142 @@
+"""Audience: everybody who watches one session, and the forms of its pictures that they share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from gateway.engine.picture import Outlet, Overlay, Painter, Picture, RedrawnOutlet, Variant
+from gateway.engine.subscriber import Subscriber
+from gateway.errors import AtCapacity
+from gateway.frame import Frame
+from gateway.protocol import CLOSE_OVERLOADED, Topic
+
+RAW = Variant()
+
+
+class Audience:
+    """Subscribers to messages, and outlets of pictures with their viewers. A subscriber may be both."""
+
+    def __init__(self, painter: Painter, *, most: int) -> None:
+        self.tasks: asyncio.TaskGroup | None = None
+        self._painter = painter
+        self._most = most
+        self._subscribers: set[Subscriber] = set()
+        self._raw = Outlet()
+        self._redrawn: dict[Variant, RedrawnOutlet] = {}
+
+    def __len__(self) -> int:
+        return len(self._everybody())
+
+    def _everybody(self) -> set[Subscriber]:
+        return self._subscribers.union(self._raw.viewers, *(outlet.viewers for outlet in self._redrawn.values()))
+
+    def dropped(self) -> Counter[str]:
+        """What slow viewers lost, of those who are still there."""
+        lost: Counter[str] = Counter()
+        for subscriber in self._everybody():
+            lost.update(subscriber.dropped)
+        return lost
+
+    # --- coming and going --------------------------------------------------------------------------------------------
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Send it messages. Raises `AtCapacity` when the stream has its most viewers."""
+        self._admit(subscriber)
+        self._subscribers.add(subscriber)
+
+    def watch(self, subscriber: Subscriber, variant: Variant, latest: Frame | None) -> None:
+        """Send it pictures of this form, beginning with the newest there is. Raises `AtCapacity`."""
+        self._admit(subscriber)
+        outlet = self._outlet(variant)
+        outlet.viewers.add(subscriber)
+        if variant.raw and latest is not None:
+            outlet.latest = Picture(latest, latest.jpeg)
+            subscriber.put_picture(outlet.latest)
+        elif outlet.latest is not None:
+            subscriber.put_picture(outlet.latest)
+        elif latest is not None:
+            outlet.put(latest, {})
+
+    def _admit(self, subscriber: Subscriber) -> None:
+        everybody = self._everybody()
+        if subscriber not in everybody and len(everybody) >= self._most:
+            raise AtCapacity("this stream has as many viewers as it may", code="viewer_limit", retry_after_s=5)
+
+    def _outlet(self, variant: Variant) -> Outlet:
+        if variant.raw:
+            return self._raw
+        if variant not in self._redrawn:
+            if self.tasks is None:
+                raise AssertionError("a session is watched only while it lives")
+            outlet = self._redrawn[variant] = RedrawnOutlet(variant, self._painter)
+            self.tasks.create_task(outlet.run())
+        return self._redrawn[variant]
+
+    def unwatch(self, subscriber: Subscriber) -> None:
+        """No pictures any more; a form nobody watches is no longer made."""
+        self._raw.viewers.discard(subscriber)
+        for variant, outlet in list(self._redrawn.items()):
+            outlet.viewers.discard(subscriber)
+            if not outlet.viewers:
+                outlet.close()
+                del self._redrawn[variant]
+
+    def leave(self, subscriber: Subscriber) -> None:
+        self._subscribers.discard(subscriber)
+        self.unwatch(subscriber)
+
+    # --- what they get -----------------------------------------------------------------------------------------------
+
+    def listens(self, topic: Topic) -> bool:
+        """Whether anybody wants this topic: what nobody wants need not be put into words."""
+        return any(topic in subscriber.topics for subscriber in self._subscribers)
+
+    def send(self, topic: Topic, text: str, *, but: Subscriber | None = None) -> None:
+        """One text, serialised once, to all who want the topic."""
+        for subscriber in self._subscribers:
+            if subscriber is not but and topic in subscriber.topics:
+                subscriber.put_message(text)
+
+    def show(self, frame: Frame, *, undrawn: bool) -> None:
+        """A new frame. Forms with boxes wait for the results, unless there will be none (`undrawn`)."""
+        if self._raw.viewers:
+            self._raw.put(frame, {})
+        for variant, outlet in self._redrawn.items():
+            if undrawn or not variant.draw:
+                outlet.put(frame, {})
+
+    @property
+    def draws(self) -> bool:
+        return any(variant.draw for variant in self._redrawn)
+
+    def draw(self, frame: Frame, overlay: Overlay) -> None:
+        """A frame whose results are known: for the forms with boxes."""
+        for variant, outlet in self._redrawn.items():
+            if variant.draw:
+                outlet.put(frame, overlay)
+
+    def cut_stalled(self, now: float, stall_s: float) -> int:
+        """Reset who has taken nothing of what is being sent for `stall_s`. Closing politely would wait for ever."""
+        stalled = [s for s in self._everybody() if s.sending_since is not None and now - s.sending_since > stall_s]
+        for subscriber in stalled:
+            subscriber.close(CLOSE_OVERLOADED, "stalled")
+            if subscriber.reset is not None:
+                subscriber.reset()
+        return len(stalled)
+
+    def idle(self, now: float, after_s: float) -> list[Subscriber]:
+        """Picture viewers with nothing new to look at who want to be shown something all the same."""
+        return [s for s in self._everybody() if s.fill and now - s.shown_at > after_s]
+
+    def show_again(self, viewer: Subscriber, slate: Picture | None) -> None:
+        """The slate if there is one, else the newest picture of each form it watches."""
+        for outlet in [self._raw, *self._redrawn.values()]:
+            if viewer in outlet.viewers and (picture := slate or outlet.latest) is not None:
+                viewer.put_picture(picture)
+
+    def close(self, code: int, reason: str, last_words: str) -> None:
+        for subscriber in self._everybody():
+            subscriber.close(code, reason, last_words=last_words)
+        for outlet in self._redrawn.values():
+            outlet.close()

@@ -1,0 +1,86 @@
+"""Metrics for Prometheus, read off the hub when asked; labels come from closed sets, never from sessions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from gateway.engine.hub import Hub
+
+MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class HubCollector(Collector):
+    """Totals of ended sessions are kept by the hub, so counters never go backwards."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._streams()
+        yield from self._analyzers()
+
+    def _streams(self) -> Iterator[Metric]:
+        hub = self._hub
+        states: Counter[str] = Counter(session.state for session in hub.sessions.values())
+        live = GaugeMetricFamily("framegate_streams", "Streams by state.", labels=["state"])
+        for state in ("waiting", "live", "stale"):
+            live.add_metric([state], states[state])
+        yield live
+        opened = CounterMetricFamily("framegate_streams_opened", "Streams opened since the start.")
+        opened.add_metric([], hub.sessions_opened)
+        yield opened
+        viewers = GaugeMetricFamily("framegate_viewers", "Viewers of all streams, over all transports.")
+        viewers.add_metric([], sum(session.viewers for session in hub.sessions.values()))
+        yield viewers
+        totals = hub.totals()
+        frames = CounterMetricFamily("framegate_frames", "Frames taken in.")
+        frames.add_metric([], totals.frames)
+        yield frames
+        analyzed = CounterMetricFamily("framegate_frames_analyzed", "Frames that at least one analyzer saw.")
+        analyzed.add_metric([], totals.analyzed)
+        yield analyzed
+        dropped = CounterMetricFamily(
+            "framegate_frames_dropped",
+            "Frames that went by, by stage of their way and reason.",
+            labels=["stage", "reason"],
+        )
+        for (stage, reason), count in sorted(totals.dropped.items()):
+            dropped.add_metric([stage, reason], count)
+        yield dropped
+        encodes = CounterMetricFamily("framegate_pictures_encoded", "Pictures drawn, scaled or transcoded.")
+        encodes.add_metric([], hub.painter.encodes)
+        yield encodes
+
+    def _analyzers(self) -> Iterator[Metric]:
+        calls = CounterMetricFamily("framegate_analyzer_calls", "Calls that came back.", labels=["analyzer"])
+        failures = CounterMetricFamily("framegate_analyzer_failures", "Calls that failed.", labels=["analyzer"])
+        latency = GaugeMetricFamily(
+            "framegate_analyzer_latency_seconds", "Mean duration of recent calls.", labels=["analyzer"]
+        )
+        state = GaugeMetricFamily("framegate_analyzer_state", "1 for the state it is in.", labels=["analyzer", "state"])
+        for name, runner in sorted(self._hub.runners.items()):
+            calls.add_metric([name], runner.calls)
+            failures.add_metric([name], runner.failures)
+            latency.add_metric([name], runner.mean_ms / 1e3)
+            for known in ("idle", "loading", "ready", "open", "failed"):
+                state.add_metric([name, known], float(runner.state == known))
+        restarts = CounterMetricFamily("framegate_worker_restarts", "Workers started again.", labels=["worker"])
+        for dispatcher in self._hub.dispatchers:
+            restarts.add_metric([dispatcher.name], dispatcher.restarts)
+        yield from (calls, failures, latency, state, restarts)
+
+
+def exposition(hub: Hub) -> tuple[bytes, str]:
+    """The text of `/metrics` and its media type."""
+    registry = CollectorRegistry()
+    registry.register(HubCollector(hub))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return generate_latest(registry), MEDIA_TYPE

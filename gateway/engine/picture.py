@@ -1,0 +1,158 @@
+"""Pictures on their way out: one JPEG, N viewers, the bytes shared.
+
+An outlet is one form of a session's pictures (as they came, or with boxes, or smaller) with everybody who watches it.
+The raw outlet passes frames on; a redrawn one asks the picture worker once per frame, whatever the number of viewers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gateway.engine.mailbox import Closed, Mailbox
+from gateway.engine.worker import ChildProcess, WorkerDied
+from gateway.errors import BadImage, GatewayError, NoPicture
+from gateway.frame import Frame
+
+if TYPE_CHECKING:
+    from gateway.engine.subscriber import Subscriber
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+Overlay = Mapping[str, Any]  # analyzer name -> its result as JSON
+
+
+@dataclass(slots=True, eq=False)
+class Picture:
+    """A frame as viewers get it. `once` keeps each transport's wrapping of it, so that all its viewers share that."""
+
+    frame: Frame
+    jpeg: bytes = field(repr=False)
+    state: str = "live"
+    _forms: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def once(self, form: str, make: Callable[[Picture], T]) -> T:
+        if form not in self._forms:
+            self._forms[form] = make(self)
+        made: T = self._forms[form]
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What is done to a picture before it goes out. Few values each, so that few are made."""
+
+    draw: bool = False
+    width: int | None = None
+    quality: int | None = None
+
+    @property
+    def raw(self) -> bool:
+        return not self.draw and self.width is None and self.quality is None
+
+
+class Painter:
+    """The picture worker: draws, scales and transcodes in a process of its own, started when first needed."""
+
+    def __init__(self, *, environment: Mapping[str, str], nice: int, quality: int) -> None:
+        self._child = ChildProcess("picture", environment=environment, nice=nice)
+        self._quality = quality
+        self._turn = asyncio.Lock()
+        self._running = False
+        self.encodes = 0
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid
+
+    async def redraw(self, frame: Frame, variant: Variant, overlay: Overlay) -> bytes:
+        """The frame's JPEG in another form. Raises `BadImage` if it does not decode."""
+        order: dict[str, Any] = {"do": "redraw", "width": variant.width, "quality": variant.quality or self._quality}
+        if variant.draw:
+            order["overlay"] = overlay
+        return await self._ask(order, frame.jpeg)
+
+    async def to_jpeg(self, image: bytes, *, max_pixels: int) -> bytes:
+        """A PNG, WebP or odd JPEG as an ordinary JPEG. Raises `BadImage`, or `ImageTooLarge` through its header."""
+        return await self._ask({"do": "transcode", "quality": 90, "max_pixels": max_pixels}, image)
+
+    async def slate(self, lines: list[str], width: int, height: int) -> bytes:
+        """A plain picture with words on it, for viewers of a stream that has nothing to show."""
+        return await self._ask({"do": "slate", "lines": lines, "width": width, "height": height, "quality": 80}, b"")
+
+    async def _ask(self, order: dict[str, Any], payload: bytes) -> bytes:
+        async with self._turn:  # one job in flight; the lock is fair, so variants take turns
+            try:
+                if not self._running:
+                    await self._child.start()
+                    await self._child.receive()
+                    self._running = True
+                self._child.send({**order, "id": 0}, payload)
+                async with asyncio.timeout(5.0):
+                    answer, jpeg = await self._child.receive()
+            except (WorkerDied, TimeoutError, asyncio.CancelledError) as error:
+                self._running = False
+                await self._child.close()
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+                raise NoPicture("the picture worker gave up on this picture", code="picture_worker") from error
+        if error_text := answer.get("error"):
+            raise BadImage(error_text, code=answer.get("code"))
+        self.encodes += 1
+        return jpeg
+
+    async def close(self) -> None:
+        await self._child.close()
+
+
+class Outlet:
+    """One form of a session's pictures, and who watches it. The raw form: frames as they came."""
+
+    def __init__(self) -> None:
+        self.viewers: set[Subscriber] = set()
+        self.latest: Picture | None = None
+
+    def put(self, frame: Frame, overlay: Overlay) -> None:
+        self.send(Picture(frame, frame.jpeg))
+
+    def send(self, picture: Picture) -> None:
+        self.latest = picture
+        for viewer in self.viewers:
+            viewer.put_picture(picture)
+
+
+class RedrawnOutlet(Outlet):
+    """A form that has to be made: once per frame, newest frame first. `run()` is its task."""
+
+    def __init__(self, variant: Variant, painter: Painter) -> None:
+        super().__init__()
+        self.variant = variant
+        self.failed = 0
+        self._painter = painter
+        self._orders: Mailbox[tuple[Frame, Overlay]] = Mailbox(1)
+
+    def put(self, frame: Frame, overlay: Overlay) -> None:
+        self._orders.put((frame, overlay))
+
+    def close(self) -> None:
+        """Nobody watches any more: `run()` ends."""
+        self._orders.close()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                frame, overlay = await self._orders.get()
+            except Closed:
+                return
+            try:
+                jpeg = await self._painter.redraw(frame, self.variant, overlay)
+            except GatewayError as error:
+                self.failed += 1
+                log.debug("frame %d: not redrawn: %s", frame.seq, error)
+            else:
+                self.send(Picture(frame, jpeg))

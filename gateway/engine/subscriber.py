@@ -1,0 +1,79 @@
+"""Subscriber: one viewer's mailboxes, whatever transport it watches by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from gateway.engine.mailbox import Bell, Closed, Mailbox
+from gateway.engine.picture import Picture
+from gateway.protocol import TOPICS, Pictures, Topic
+
+
+class Subscriber:
+    """Messages as they will be sent, and the newest picture; a slow viewer loses the oldest and hurts nobody.
+
+    `next()` has one caller: the writer of that viewer's transport.
+    """
+
+    def __init__(
+        self,
+        *,
+        messages: int,
+        topics: Iterable[Topic] = TOPICS,
+        pictures: Pictures = "none",
+        fill: bool = False,
+        reset: Callable[[], None] | None = None,
+    ) -> None:
+        """`fill`: while there is nothing new, show it the last picture again, or a slate that says why.
+
+        `reset` cuts its transport at once, for a peer that takes nothing any more.
+        """
+        bell = Bell()
+        self._messages: Mailbox[str] = Mailbox(messages, bell)
+        self._pictures: Mailbox[Picture] = Mailbox(1, bell)
+        self._ack: str | None = None
+        self._bell = bell
+        self.topics = frozenset(topics)
+        self.pictures: Pictures = pictures
+        self.fill = fill
+        self.reset = reset
+        self.farewell: tuple[int, str] | None = None
+        self.shown_at = float("-inf")
+        self.sending_since: float | None = None
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        return {"messages": self._messages.dropped, "pictures": self._pictures.dropped}
+
+    def put_message(self, text: str) -> None:
+        self._messages.put(text)
+
+    def put_picture(self, picture: Picture) -> None:
+        self._pictures.put(picture)
+
+    def put_ack(self, text: str) -> None:
+        """An acknowledgement says all that earlier ones said, so only the newest waits."""
+        self._ack = text
+        self._bell.ring()
+
+    def close(self, code: int = 1000, reason: str = "", *, last_words: str | None = None) -> None:
+        """Deliver what is there, then end with this close code."""
+        if self.farewell is None:
+            if last_words is not None:
+                self._messages.put(last_words)
+            self.farewell = (code, reason)
+            self._messages.close()
+            self._pictures.close()
+
+    async def next(self) -> str | Picture:
+        """What to send next: an acknowledgement, then messages, then the newest picture. Raises `Closed`."""
+        while True:
+            if self._ack is not None:
+                text, self._ack = self._ack, None
+                return text
+            item = self._messages.take() or self._pictures.take()
+            if item is not None:
+                return item
+            if self.farewell is not None:
+                raise Closed
+            await self._bell.wait()

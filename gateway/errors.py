@@ -1,0 +1,78 @@
+"""Every error the gateway raises on purpose, each with its HTTP status, close code and stable word.
+
+    GatewayError
+    ├── BadMessage            400  4400   not what the protocol allows
+    ├── BadImage              422  4422   a picture nobody can read
+    ├── ImageTooLarge         413  4413   more bytes or pixels than the limit
+    ├── UnknownOption         422  4400   a name that no setting, analyzer or option has
+    ├── NotFound              404  4404   no such session, analyzer, event
+    ├── SessionEnded          404  4404   there was one; says why it ended
+    ├── SecondPublisher       409  4409   one publisher at a time
+    ├── AtCapacity            503  1013   come back later, says when
+    ├── NoPicture             503  1013   nothing to show yet
+    └── AnalyzerFailed        500  1011   foreign code broke; never leaves the engine
+
+A peer's mistake is one of these, answered; it is never a traceback.
+"""
+
+from __future__ import annotations
+
+
+class GatewayError(Exception):
+    """Base of the tree. `str(error)` is one line, fit for the peer, without secrets."""
+
+    status = 500
+    close_code = 1011
+    code = "internal"
+
+    def __init__(self, detail: str, *, code: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.code = code or type(self).code
+        self.retry_after_s = retry_after_s
+
+
+class BadMessage(GatewayError):
+    status, close_code, code = 400, 4400, "bad_message"
+
+
+class BadImage(GatewayError):
+    status, close_code, code = 422, 4422, "undecodable"
+
+
+class ImageTooLarge(GatewayError):
+    status, close_code, code = 413, 4413, "image_too_large"
+
+
+class UnknownOption(GatewayError):
+    status, close_code, code = 422, 4400, "unknown_option"
+
+
+class NotFound(GatewayError):
+    status, close_code, code = 404, 4404, "not_found"
+
+
+class SessionEnded(GatewayError):
+    """The session was there and is gone; `reason` is the word it ended with."""
+
+    status, close_code, code = 404, 4404, "session_ended"
+
+    def __init__(self, detail: str, *, reason: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class SecondPublisher(GatewayError):
+    status, close_code, code = 409, 4409, "second_publisher"
+
+
+class AtCapacity(GatewayError):
+    status, close_code, code = 503, 1013, "at_capacity"
+
+
+class NoPicture(GatewayError):
+    status, close_code, code = 503, 1013, "no_picture"
+
+
+class AnalyzerFailed(GatewayError):
+    status, close_code, code = 500, 1011, "analyzer_failed"

@@ -1,0 +1,18 @@
+"""The hooks a plugin may implement. All of them register, once at start; frames never go through a hook."""
+
+from __future__ import annotations
+
+import pluggy
+
+from gateway.analyzer import Analyzer
+
+PROJECT = "framegate"
+ENTRY_POINT_GROUP = "framegate.plugins"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def register_analyzers() -> list[type[Analyzer]]:  # type: ignore[empty-body]
+    """Return the analyzer classes this plugin brings. Called in a worker process, never in the gateway's own."""

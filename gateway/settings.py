@@ -1,0 +1,233 @@
+"""Settings: what the operator chose, read once at start, checked, frozen.
+
+Order: flags > environment > .env > framegate.toml > defaults. A key `section.key` of the file is
+`FRAMEGATE_SECTION__KEY` in the environment. Nothing reads the environment when this module is imported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from gateway.jpeg import MAX_PIXELS
+
+PREFIX = "FRAMEGATE_"
+CONFIG_FILE = "framegate.toml"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Limits(_Section):
+    """What one peer, one stream and the whole gateway may use. Beyond a limit there is an answer, never a crash."""
+
+    max_message_bytes: int = Field(
+        2 * 2**20, ge=1024, description="Largest WebSocket message or posted image, in bytes."
+    )
+    max_pixels: int = Field(
+        MAX_PIXELS, ge=1, description="Largest picture, in px, read from its header before any decoder."
+    )
+    max_sessions: int = Field(256, ge=1, description="Live streams at once; one more is answered 503 with Retry-After.")
+    max_viewers: int = Field(1024, ge=1, description="Viewers of one stream over all transports; one more gets 503.")
+    max_fps: float = Field(
+        60.0, gt=0, description="Frames per second taken from one publisher; the rest is dropped and counted."
+    )
+    viewer_stall_s: float = Field(10.0, gt=0, description="A viewer that takes nothing for this long is reset, in s.")
+    drain_s: float = Field(8.0, gt=0, description="How long a shutdown waits for clients to be told, in s.")
+
+
+class Stream(_Section):
+    """How a stream is buffered and what it remembers."""
+
+    credits: int = Field(4, ge=1, description="Unacknowledged frames a polite publisher may have on the way.")
+    viewer_messages: int = Field(64, ge=1, description="Messages waiting for one viewer; the oldest goes first.")
+    events_kept: int = Field(200, ge=1, description="Events a live stream remembers.")
+    ended_kept_s: float = Field(60.0, ge=0, description="How long an ended stream's reason can be asked for, in s.")
+    status_s: float = Field(2.0, gt=0, description="Seconds between two status messages on the stream socket.")
+    stale_s: float = Field(
+        3.0, gt=0, description="Without a frame for this long a stream is stale and MJPEG shows a slate, in s."
+    )
+
+
+class Analysis(_Section):
+    """How analyzers run. The operator decides where, the analyzer's author does not."""
+
+    default: list[str] | None = Field(
+        None,
+        description="Analyzers of a stream that names none; unset: motion and every built-in whose weights are found.",
+    )
+    worker: Literal["process", "thread"] = Field("process", description="Where analyzers that decode pixels run.")
+    threads: int = Field(
+        0, ge=0, description="Threads of the one runtime pool of a worker process; 0: the cores it may use."
+    )
+    nice: int = Field(10, ge=0, le=19, description="Niceness of worker processes, so that the gateway answers first.")
+    deadline_s: float = Field(2.0, gt=0, description="An analyzer call longer than this is a failure, in s.")
+    kill_s: float = Field(5.0, gt=0, description="A call longer than this costs the worker its life, in s.")
+    first_call_s: float = Field(60.0, gt=0, description="The same for an analyzer's first call, in s.")
+    breaker_failures: int = Field(
+        5, ge=1, description="Failures in a row after which an analyzer is left alone for a while."
+    )
+    breaker_max_s: float = Field(
+        60.0, gt=0, description="Longest wait before an analyzer that failed is tried again, in s."
+    )
+
+
+class Mjpeg(_Section):
+    """MJPEG and snapshots. Free parameters would mean one encode per viewer, so variants are few and shared."""
+
+    widths: list[int] = Field(
+        [320, 640, 960, 1280, 1920],
+        description="Widths a picture may be scaled to; a wish is rounded up to one of them.",
+    )
+    quality: int = Field(80, ge=10, le=95, description="JPEG quality of pictures the gateway encodes itself.")
+    idle_repeat_s: float = Field(
+        1.0, gt=0, description="The last picture is sent again after this long without a new one, in s."
+    )
+
+
+class Log(_Section):
+    """What is logged and how."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severity that is logged.")
+    file: Path | None = Field(None, description="Write JSON lines to this file instead of standard error.")
+    format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: console on a terminal, JSON elsewhere."
+    )
+
+
+class LegacyEnvironment(PydanticBaseSettingsSource):
+    """Names the older systems used, below `FRAMEGATE_...` and above `.env`."""
+
+    NAMES: Mapping[str, tuple[str, ...]] = {
+        "PORT": ("port",),
+        "AUTH_TOKEN": ("auth_token",),
+        "YOLO_MODEL_PATH": ("yolo_model_path",),
+        "LOG_LEVEL": ("log", "level"),
+        "LOG_FILE": ("log", "file"),
+    }
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, path in self.NAMES.items():
+            if value := os.environ.get(name):
+                place = found
+                for part in path[:-1]:
+                    place = place.setdefault(part, {})
+                place[path[-1]] = value.upper() if name == "LOG_LEVEL" else value
+        if os.environ.get("DEBUG", "").lower() in ("1", "true", "yes", "on"):
+            found.setdefault("log", {}).setdefault("level", "DEBUG")
+        return found
+
+
+class Settings(BaseSettings):
+    """Everything an operator may choose."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        env_file=".env",
+        extra="ignore",  # the environment holds more than ours; the file is checked by check_file()
+        frozen=True,
+    )
+
+    home: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("framegate", appauthor=False)),
+        description="Data folder: downloaded weights, records, secrets. Made at the first start.",
+    )
+    models_dir: str = Field(
+        "",
+        description="Folders with model weights, searched by file name, read only; several are separated as in PATH.",
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    auth: Literal["auto", "required"] = Field(
+        "auto", description="auto: no credential needed from this machine; required: always."
+    )
+    auth_token: SecretStr | None = Field(
+        None, description="One static token with the role admin; setting it means auth = required."
+    )
+    allowed_origins: list[str] = Field(
+        [], description="Web origins besides the own one and localhost that may use the API and sockets."
+    )
+    grace_s: float = Field(20.0, ge=0, description="A stream lives this long after its last client left, in s.")
+    lease_s: float = Field(
+        300.0, gt=0, description="A stream nobody ever joined, or that only MJPEG readers hold, lives this long, in s."
+    )
+    plugins: list[str] = Field([], description="Plugin files to load besides the installed ones.")
+    plugins_off: list[str] = Field([], description="Installed plugins (entry point names) to leave out.")
+    yolo_model_path: str = Field("", description="ONNX weights for the analyzer objects, a path.")
+    limits: Limits = Field(default_factory=Limits)
+    stream: Stream = Field(default_factory=Stream)
+    analysis: Analysis = Field(default_factory=Analysis)
+    mjpeg: Mjpeg = Field(default_factory=Mjpeg)
+    log: Log = Field(default_factory=Log)
+    analyzers: dict[str, dict[str, Any]] = Field(
+        {}, description="Options per analyzer, `[analyzers.NAME]`; `fps` and `worker` for each."
+    )
+
+    @field_validator("home")
+    @classmethod
+    def _expand(cls, value: Path) -> Path:
+        return value.expanduser()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = TomlConfigSettingsSource(settings_cls, config_path())
+        return init_settings, env_settings, LegacyEnvironment(settings_cls), dotenv_settings, file
+
+
+def config_path() -> Path:
+    """The settings file: `FRAMEGATE_CONFIG`, else framegate.toml in the current folder."""
+    return Path(os.environ.get(PREFIX + "CONFIG", CONFIG_FILE))
+
+
+def load(**flags: Any) -> Settings:
+    """Read all sources; `flags` win. Raises `SystemExit` with one line per problem, naming key and value."""
+    from pydantic import ValidationError
+
+    if os.environ.get("MONGODB_URL"):
+        raise SystemExit("MONGODB_URL is set, but the database is SQL now: unset it and see database_url in the docs")
+    check_file(config_path())
+    try:
+        return Settings(**flags)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
+        raise SystemExit("settings are wrong\n  " + "\n  ".join(lines)) from None
+
+
+def check_file(path: Path) -> None:
+    """Refuse keys no setting has, with the nearest right name. Sections check their own. Raises `SystemExit`."""
+    import tomllib
+    from difflib import get_close_matches
+
+    if not path.is_file():
+        return
+    try:
+        keys = tomllib.loads(path.read_text()).keys()
+    except tomllib.TOMLDecodeError as error:
+        raise SystemExit(f"{path}: {error}") from None
+    for key in keys - Settings.model_fields.keys():
+        near = get_close_matches(key, Settings.model_fields, 1)
+        raise SystemExit(f"{path}: there is no setting {key}" + (f"; did you mean {near[0]}?" if near else ""))

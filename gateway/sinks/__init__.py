@@ -1,0 +1,1 @@
+"""Floor 2: take pictures, results and events out, each by one transport."""

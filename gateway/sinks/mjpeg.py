@@ -1,0 +1,106 @@
+"""MJPEG for VLC, browsers, ffmpeg, go2rtc, Home Assistant: `GET /stream/video/{id}`.
+
+The bytes follow what those readers insist on: the body begins with a boundary line; every part has a Content-Length;
+and the next boundary line is sent at once after a picture, since Blink shows it only then. A part is built once per
+picture, whatever the number of viewers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from gateway.engine.mailbox import Closed
+from gateway.engine.picture import Picture, Variant
+from gateway.engine.subscriber import Subscriber
+from gateway.frame import iso
+from gateway.settings import Mjpeg
+from gateway.sinks.body import SubscriberBody
+from gateway.web import hub_of
+
+BOUNDARY = "frame"
+HEADERS = {
+    "Content-Type": f"multipart/x-mixed-replace; boundary={BOUNDARY}",
+    "Cache-Control": "no-store",
+    "Connection": "close",
+    "X-Accel-Buffering": "no",
+    "X-Content-Type-Options": "nosniff",
+}
+_LINE = f"--{BOUNDARY}\r\n".encode()
+
+router = APIRouter(tags=["streams"])
+
+
+@router.get(
+    "/stream/video/{stream_id}",
+    summary="Watch as MJPEG",
+    response_class=Response,
+    responses={
+        200: {"content": {"multipart/x-mixed-replace": {}}, "description": "An endless stream of JPEG pictures"}
+    },
+)
+async def mjpeg(
+    request: Request,
+    stream_id: str,
+    draw: Annotated[str, Query(description="`boxes` burns the results in")] = "",
+    fps: Annotated[float | None, Query(gt=0, le=120, description="At most so many pictures per second")] = None,
+    width: Annotated[int | None, Query(ge=16, description="Scaled to the next of a few shared widths")] = None,
+    quality: Annotated[int | None, Query(ge=10, le=95, description="JPEG quality, to the next ten")] = None,
+) -> Response:
+    """For `<img>`, VLC, ffmpeg and whoever else reads motion JPEG. A slow reader loses pictures and slows nobody."""
+    hub = hub_of(request)
+    session = hub.get(stream_id)
+    subscriber = Subscriber(messages=1, topics=(), fill=True)
+    session.watch(subscriber, variant_of(hub.settings.mjpeg, draw=draw, width=width, quality=quality))
+    session.lease.readers += 1
+
+    def end() -> None:
+        session.audience.leave(subscriber)
+        session.lease.readers -= 1
+        session.changed.set()
+
+    return SubscriberBody(subscriber, _parts(subscriber, fps), headers=HEADERS, clock=hub.clock, on_end=end)
+
+
+def variant_of(rules: Mjpeg, *, draw: str, width: int | None, quality: int | None) -> Variant:
+    """The shared form nearest to a viewer's wish: widths rounded up to the settings' list, quality to tens."""
+    wider = [offered for offered in sorted(rules.widths) if width is not None and offered >= width]
+    return Variant(
+        draw="boxes" in draw.split(","),
+        width=wider[0] if wider else None,
+        quality=None if quality is None else min(95, round(quality, -1)),
+    )
+
+
+async def _parts(subscriber: Subscriber, fps: float | None) -> AsyncIterator[bytes]:
+    gap = 1.0 / fps if fps else 0.0
+    yield _LINE
+    while True:
+        try:
+            picture = await subscriber.next()
+        except Closed:
+            return
+        if isinstance(picture, Picture):
+            yield picture.once("mjpeg", _part)
+            if gap:
+                await asyncio.sleep(gap)
+
+
+def _part(picture: Picture) -> bytes:
+    frame = picture.frame
+    age = time.monotonic() - frame.received_at
+    head = (
+        f"Content-Type: image/jpeg\r\n"
+        f"Content-Length: {len(picture.jpeg)}\r\n"
+        f"X-Timestamp: {time.time() - age:.6f}\r\n"
+        f"X-Frame-Seq: {frame.seq}\r\n"
+        f"X-Stream-State: {picture.state}\r\n"
+    )
+    if frame.captured_at is not None:
+        head += f"X-Capture-Time: {iso(frame.captured_at)}\r\n"
+    return b"".join([head.encode(), b"\r\n", picture.jpeg, b"\r\n", _LINE])

@@ -1,0 +1,77 @@
+"""What all HTTP and WebSocket edges share: the hub of an application, and how an error is answered.
+
+Errors are problem documents (RFC 9457). A WebSocket that cannot be served is refused with the same document before the
+upgrade, through the ASGI extension `websocket.http.response`.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Any
+
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.types import Scope, Send
+
+from gateway.engine.hub import Hub
+from gateway.errors import GatewayError, SessionEnded
+
+PROBLEM = "application/problem+json"
+
+_TITLES = {
+    400: "Bad request",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Too large",
+    415: "Unsupported media type",
+    422: "Cannot be processed",
+    500: "Internal error",
+    503: "Not now",
+}
+
+
+def hub_of(connection: HTTPConnection) -> Hub:
+    """The hub of the application that serves this request."""
+    hub: Hub = connection.app.state.hub
+    return hub
+
+
+def request_id(scope: Scope) -> str:
+    """The request's id, as in its log lines and its `X-Request-Id`."""
+    state: dict[str, Any] = scope.setdefault("state", {})
+    return str(state.setdefault("request_id", secrets.token_hex(8)))
+
+
+def problem(
+    scope: Scope, status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any
+) -> Response:
+    """A problem document."""
+    body = {
+        "type": "about:blank",
+        "title": _TITLES.get(status, "Error"),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id(scope),
+        **more,
+    }
+    return Response(json.dumps(body), status, headers, PROBLEM)
+
+
+def problem_of(scope: Scope, error: GatewayError) -> Response:
+    """The problem document of one of our errors, with Retry-After where it has one."""
+    headers = {"Retry-After": str(max(1, round(error.retry_after_s)))} if error.retry_after_s else None
+    more = {"reason": error.reason} if isinstance(error, SessionEnded) else {}
+    return problem(scope, error.status, error.code, error.detail, headers=headers, **more)
+
+
+async def refuse_upgrade(scope: Scope, send: Send, error: GatewayError) -> None:
+    """Answer a WebSocket handshake with a real HTTP status; where the server cannot, close it."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": error.close_code, "reason": error.code})
+        return
+    answer = problem_of(scope, error)
+    await send({"type": "websocket.http.response.start", "status": answer.status_code, "headers": answer.raw_headers})
+    await send({"type": "websocket.http.response.body", "body": answer.body})

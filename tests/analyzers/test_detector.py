@@ -1,0 +1,111 @@
+"""A detector finds the same squares whatever the layout of its output, its size and what runs it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from analyzers._detector import Detector
+from gateway import Box
+from tests.analyzers import tiny_models
+from tests.analyzers.stage import frame_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway import Detection
+
+EXPECTED = {"red": Box(0.5, 0.5, 0.75, 1.0), "blue": Box(0.0, 0.0, 0.25, 0.5)}  # squares of 128x64
+
+
+def boxes(detections: list[Detection]) -> dict[str, Box]:
+    return {detection.label: detection.box for detection in detections}
+
+
+def found(model: Path, width: int = 128, height: int = 64, **options: object) -> dict[str, Box]:
+    detector = Detector(model, side=128, confidence=0.6, **options)  # type: ignore[arg-type]
+    return boxes(detector.detect_in(tiny_models.picture(width, height)))
+
+
+def test_raw_head_of_dynamic_size(tmp_path: Path) -> None:
+    assert found(tiny_models.raw(tmp_path / "m.onnx")) == EXPECTED
+
+
+def test_raw_head_of_fixed_square(tmp_path: Path) -> None:
+    assert found(tiny_models.raw(tmp_path / "m.onnx", [1, 3, 128, 128])) == EXPECTED
+
+
+def test_raw_head_of_a_fixed_batch_of_three(tmp_path: Path) -> None:
+    assert found(tiny_models.raw(tmp_path / "m.onnx", [3, 3, 64, 128])) == EXPECTED
+
+
+def test_int8_graph(tmp_path: Path) -> None:
+    assert found(tiny_models.raw(tmp_path / "m.onnx", int8=True)) == EXPECTED
+
+
+def test_half_precision_graph(tmp_path: Path) -> None:
+    assert found(tiny_models.raw(tmp_path / "m.onnx", half=True)) == EXPECTED
+
+
+def test_end_to_end_head_of_dynamic_size(tmp_path: Path) -> None:
+    assert found(tiny_models.end_to_end(tmp_path / "m.onnx")) == EXPECTED
+
+
+def test_end_to_end_head_of_fixed_square(tmp_path: Path) -> None:
+    assert found(tiny_models.end_to_end(tmp_path / "m.onnx", [1, 3, 128, 128])) == EXPECTED
+
+
+def test_yolox_is_fed_bgr_at_the_top_left_without_scaling(tmp_path: Path) -> None:
+    assert found(tiny_models.yolox(tmp_path / "m.onnx", [1, 3, 128, 128])) == EXPECTED
+
+
+def test_a_picture_of_twice_the_size_gives_the_same_boxes(tmp_path: Path) -> None:
+    detector = Detector(tiny_models.raw(tmp_path / "m.onnx"), side=128, confidence=0.6)
+    double = frame_of(tiny_models.picture(256, 128, cell=64), quality=100)
+    assert boxes(detector.detect(double)) == EXPECTED
+
+
+def test_only_named_labels_are_reported(tmp_path: Path) -> None:
+    assert found(tiny_models.raw(tmp_path / "m.onnx"), labels=["blue"]) == {"blue": EXPECTED["blue"]}
+
+
+def test_no_more_than_the_best_are_reported(tmp_path: Path) -> None:
+    assert len(found(tiny_models.raw(tmp_path / "m.onnx"), most=1)) == 1
+
+
+def test_an_unknown_label_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"option labels: m\.onnx has no class gren; did you mean green\?"):
+        Detector(tiny_models.raw(tmp_path / "m.onnx"), labels=["gren"])
+
+
+def test_classes_without_names_are_numbered(tmp_path: Path) -> None:
+    model = tiny_models.raw(tmp_path / "m.onnx", [1, 3, 128, 128], names=None)
+    assert found(model) == {"class 0": EXPECTED["red"], "class 2": EXPECTED["blue"]}
+
+
+def test_a_black_picture_holds_nothing(tmp_path: Path) -> None:
+    detector = Detector(tiny_models.raw(tmp_path / "m.onnx"), side=128, confidence=0.6)
+    assert detector.detect_in(np.zeros((1, 1, 3), np.uint8)) == []
+    assert detector.detect_in(np.zeros((2, 500, 3), np.uint8)) == []
+
+
+@pytest.mark.parametrize("shape", [None, [1, 3, 128, 128]])
+def test_opencv_takes_over_where_onnxruntime_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: list[int | str | None] | None
+) -> None:
+    model = tiny_models.raw(tmp_path / "m.onnx", shape)
+    first = Detector(model, side=128, confidence=0.6)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    second = Detector(model, side=128, confidence=0.6)
+    assert (first.runtime, second.runtime) == ("onnxruntime CPU", "opencv")
+    assert second.detect_in(tiny_models.picture()) == first.detect_in(tiny_models.picture())
+
+
+def test_a_model_that_is_no_detector_is_refused(tmp_path: Path) -> None:
+    graph = tiny_models.Graph()
+    model = graph.save(tmp_path / "m.onnx", graph.op("Identity", "images"), [1, 3, 64, 64], names=None, half=False)
+    with pytest.raises(ValueError, match=r"a detector's output has 3 axes, got \[1, 3, 64, 64\]"):
+        Detector(model)

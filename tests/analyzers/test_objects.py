@@ -1,0 +1,95 @@
+"""Objects names what is in real pictures, and its options mean what they say."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from analyzers.objects import ObjectsAnalyzer, ObjectsOptions
+from gateway import Box, Result
+from gateway.analyzer import check_analyzer
+from tests.analyzers import tiny_models
+from tests.analyzers.stage import clip, frame_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway import Detection
+
+
+def test_the_class_keeps_the_contract() -> None:
+    check_analyzer(ObjectsAnalyzer)
+
+
+def test_a_result_counts_each_label(tmp_path: Path) -> None:
+    model = tiny_models.raw(tmp_path / "m.onnx")
+    analyzer = ObjectsAnalyzer(ObjectsOptions(model=str(model), side=128, confidence=0.6))
+    result = analyzer.analyze(frame_of(tiny_models.picture(), quality=100), {})
+    assert {one.label: one.box for one in result.detections} == {
+        "red": Box(0.5, 0.5, 0.75, 1.0),
+        "blue": Box(0.0, 0.0, 0.25, 0.5),
+    }
+    assert (result.measures, result.sightings) == ({"red": 1, "blue": 1}, ())
+
+
+def test_an_empty_picture_gives_an_empty_result(tmp_path: Path) -> None:
+    model = tiny_models.raw(tmp_path / "m.onnx")
+    analyzer = ObjectsAnalyzer(ObjectsOptions(model=str(model), side=128, confidence=0.6))
+    assert analyzer.analyze(frame_of(tiny_models.picture() * 0), {}) == Result()
+
+
+@pytest.mark.parametrize("wrong", [{"confidence": 1.1}, {"iou": -0.1}, {"side": 8}, {"max_detections": 0}])
+def test_options_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ObjectsOptions(**wrong)  # type: ignore[arg-type]
+
+
+def matched(truth: list[Box], found: list[Detection]) -> int:
+    """How many true boxes are met by a detection with IoU of at least 0.5."""
+    return sum(any(box.iou(one.box) >= 0.5 for one in found) for box in truth)
+
+
+@pytest.mark.parametrize(("model", "persons", "suitcases"), [("yolov8n.onnx", 36, 3), ("yolox_nano.onnx", 36, 2)])
+def test_persons_and_suitcases_of_real_pictures(
+    models: Path, media: Path, model: str, persons: int, suitcases: int
+) -> None:
+    analyzer = ObjectsAnalyzer(ObjectsOptions(model=model, labels=("person", "suitcase")))
+    hits: Counter[str] = Counter()
+    for entry in json.loads((media / "pictures" / "objects.json").read_text()):
+        frame = frame_of((media / "pictures" / entry["file"]).read_bytes())
+        found = analyzer.analyze(frame, {}).detections
+        for label in ("person", "suitcase"):
+            truth = [
+                Box.from_pixels(x, y, x + w, y + h, frame)
+                for x, y, w, h in (one["bbox_xywh"] for one in entry["objects"] if one["label"] == label)
+            ]
+            hits[label] += matched(truth, [one for one in found if one.label == label])
+    assert hits["person"] >= persons  # of 62, half of them tiny
+    assert hits["suitcase"] >= suitcases  # of 4
+
+
+def test_int8_weights_see_what_the_float_ones_see(models: Path, media: Path) -> None:
+    frame = frame_of((media / "pictures" / "coco_000000000572.jpg").read_bytes())
+    seen = [
+        [one.label for one in ObjectsAnalyzer(ObjectsOptions(model=name)).analyze(frame, {}).detections]
+        for name in ("yolov8n.onnx", "yolov8n_int8.onnx")
+    ]
+    assert seen[0] == seen[1] == ["suitcase", "person", "person"]
+
+
+def test_one_person_at_a_time_at_the_table(models: Path, media: Path) -> None:
+    analyzer = ObjectsAnalyzer(ObjectsOptions(labels=("person",)))
+    frames = clip(media / "clips" / "people_onebyone_45s.mp4", fps=1, until=44)
+    persons = {round(frame.at): len(analyzer.analyze(frame, {}).detections) for frame in frames}
+    empty = [*range(6), 20, 21, 22]
+    assert persons == {second: 0 if second in empty else 1 for second in range(45)}
+
+
+def test_walkers_on_the_campus_road_are_counted(models: Path, media: Path) -> None:
+    analyzer = ObjectsAnalyzer(ObjectsOptions(confidence=0.4, labels=("person",)))
+    frames = clip(media / "clips" / "people_vtest_30s.mp4", fps=1, until=21)
+    persons = {round(frame.at): len(analyzer.analyze(frame, {}).detections) for frame in frames}
+    assert (persons[5], persons[20]) == (pytest.approx(6, abs=1), pytest.approx(7, abs=1))  # counted by eye
