@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from analyzers._detector import STRIDE, Detector
 from analyzers._follow import Follower
@@ -68,8 +69,7 @@ class Votes:
     @property
     def score(self) -> float:
         """Mean score of the evidence, 0-1."""
-        votes = self._for()
-        return sum(score for _, score in votes) / len(votes) if votes else 0.0
+        return fmean(score for _, score in self._for()) if self._for() else 0.0
 
     @property
     def carried(self) -> bool:

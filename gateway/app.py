@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.routing import WebSocketRoute
 
@@ -24,7 +25,7 @@ from gateway.middleware import RequestLog
 from gateway.settings import Settings, load
 from gateway.sinks import mjpeg, snapshot, sse
 from gateway.version import __version__
-from gateway.web import problem, problem_of
+from gateway.web import LOCAL_ORIGIN, problem, problem_of
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ socket.onmessage = ({ data }) => console.log(JSON.parse(data));
 socket.onopen = () => canvas.toBlob((jpeg) => socket.send(jpeg), "image/jpeg");
 ```
 ```bash
-ID=$(curl -sX POST localhost:8000/stream/request | python3 -c 'import json,sys; print(json.load(sys.stdin)["stream_id"])')
+ID=$(curl -sX POST localhost:8000/stream/request | grep -o '"stream_id":"[^"]*' | cut -d'"' -f4)
 curl -s --data-binary @picture.jpg -H 'Content-Type: image/jpeg' "localhost:8000/stream/$ID/frame?wait=1"
 ```
 """
@@ -80,12 +81,23 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.hub = Hub(settings)
     _add_routes(app)
     _add_errors(app)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.allowed_origins,
+        allow_origin_regex=LOCAL_ORIGIN.pattern,
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=["ETag", "Location", "Link", "X-Request-Id", "X-Frame-Seq", "X-Stream-State"],
+    )
     app.add_middleware(RequestLog)
     return app
 
 
 def _add_routes(app: FastAPI) -> None:
-    """`/stream*` and the pages stand at the root only; the control plane under /api, and at the root for old clients."""
+    """`/stream*` and the pages stand at the root only; the control plane under /api, and at the root for older clients.
+
+    Two real routes each, never a redirect: an older client's POST would lose its body or its Authorization.
+    """
     app.router.routes.append(WebSocketRoute("/ws/stream/{stream_id}", StreamSocket()))
     for router in (mjpeg.router, snapshot.router, sse.router, http.router, streams.router):
         app.include_router(router)

@@ -5,6 +5,7 @@
     ├── BadImage              422  4422   a picture nobody can read
     ├── ImageTooLarge         413  4413   more bytes or pixels than the limit
     ├── UnknownOption         422  4400   a name that no setting, analyzer or option has
+    ├── ForeignOrigin         403  4403   a page of another site
     ├── NotFound              404  4404   no such session, analyzer, event
     ├── SessionEnded          404  4404   there was one; says why it ended
     ├── SecondPublisher       409  4409   one publisher at a time
@@ -46,6 +47,10 @@ class ImageTooLarge(GatewayError):
 
 class UnknownOption(GatewayError):
     status, close_code, code = 422, 4400, "unknown_option"
+
+
+class ForeignOrigin(GatewayError):
+    status, close_code, code = 403, 4403, "origin"
 
 
 class NotFound(GatewayError):

@@ -128,7 +128,7 @@ def parse_text(text: str) -> ClientEvent:
         return _data_url(text)
     if text[:1] in ("{", "[", " ", "\n", "\t", "\r"):
         return _json(text)
-    return _sniffed(_base64(text))
+    return sniffed(_base64(text))
 
 
 def parse_binary(data: bytes) -> FrameIn:
@@ -138,12 +138,12 @@ def parse_binary(data: bytes) -> FrameIn:
     if data[:2] == MAGIC:
         seq, captured_at, meta, image = unpack_frame(data)
         return FrameIn(image, seq=seq, captured_at=captured_at, meta=meta)
-    if (frame := _sniffed(data)).kind != "jpeg":
+    if (frame := sniffed(data)).kind != "jpeg":
         return frame
     raise BadMessage(f"a binary message begins with FF D8 (JPEG) or 'FG', got {data[:2].hex(' ').upper() or 'nothing'}")
 
 
-def _sniffed(image: bytes, **known: Any) -> FrameIn:
+def sniffed(image: bytes, **known: Any) -> FrameIn:
     """A picture that came without a type: PNG and WebP say what they are, everything else must prove to be a JPEG."""
     if image[:4] == b"\x89PNG":
         return FrameIn(image, "png", **known)
@@ -190,7 +190,8 @@ def _json(text: str) -> ClientEvent:
     return reader(value) if reader else _relayed(value)
 
 
-def _frame(value: dict[str, Any]) -> FrameIn:
+def parse_frame(value: dict[str, Any]) -> FrameIn:
+    """A JSON frame: `image` (data URL or base64), `seq`, `ts`, `meta`. Raises `BadMessage`."""
     image = value.get("image", value.get("data"))
     if not isinstance(image, str):
         raise BadMessage('a frame needs "image": a data URL or base64')
@@ -201,7 +202,7 @@ def _frame(value: dict[str, Any]) -> FrameIn:
         if len(_sendable(meta, '"meta"').encode()) > META_BYTES:
             raise BadMessage(f'"meta" must be at most {META_BYTES} bytes of JSON')
         known["meta"] = meta
-    return _data_url(image, **known) if image.startswith("data:") else _sniffed(_base64(image), **known)
+    return _data_url(image, **known) if image.startswith("data:") else sniffed(_base64(image), **known)
 
 
 def _hello(value: dict[str, Any]) -> HelloIn:
@@ -260,7 +261,7 @@ def _ping(value: dict[str, Any]) -> PingIn:
 
 
 _READERS: Mapping[str, Callable[[dict[str, Any]], ClientEvent]] = {
-    "frame": _frame,
+    "frame": parse_frame,
     "hello": _hello,
     "subscribe": _subscribe,
     "ack": _ack,

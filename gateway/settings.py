@@ -177,7 +177,7 @@ class Settings(BaseSettings):
     mjpeg: Mjpeg = Field(default_factory=Mjpeg)
     log: Log = Field(default_factory=Log)
     analyzers: dict[str, dict[str, Any]] = Field(
-        {}, description="Options per analyzer, `[analyzers.NAME]`; `fps` and `worker` for each."
+        {}, description="Options per analyzer, `[analyzers.NAME]`; each also takes `fps`, frames per second at most."
     )
 
     @field_validator("home")

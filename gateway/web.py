@@ -7,20 +7,24 @@ upgrade, through the ASGI extension `websocket.http.response`.
 from __future__ import annotations
 
 import json
+import re
 import secrets
+from collections.abc import Collection
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import Scope, Send
 
 from gateway.engine.hub import Hub
-from gateway.errors import GatewayError, SessionEnded
+from gateway.errors import ForeignOrigin, GatewayError, SessionEnded
 
 PROBLEM = "application/problem+json"
 
 _TITLES = {
     400: "Bad request",
+    403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
@@ -65,6 +69,19 @@ def problem_of(scope: Scope, error: GatewayError) -> Response:
     headers = {"Retry-After": str(max(1, round(error.retry_after_s)))} if error.retry_after_s else None
     more = {"reason": error.reason} if isinstance(error, SessionEnded) else {}
     return problem(scope, error.status, error.code, error.detail, headers=headers, **more)
+
+
+LOCAL_ORIGIN = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
+
+
+def check_origin(scope: Scope, allowed: Collection[str]) -> None:
+    """Refuse a browser's socket that a foreign page opened: CORS does not apply to sockets. Raises `ForeignOrigin`."""
+    headers = Headers(scope=scope)
+    origin = headers.get("origin")
+    if origin is None or origin in allowed or LOCAL_ORIGIN.fullmatch(origin):
+        return
+    if origin.partition("://")[2] != headers.get("host"):
+        raise ForeignOrigin(f"pages of {origin[:100]} may not use this gateway")
 
 
 async def refuse_upgrade(scope: Scope, send: Send, error: GatewayError) -> None:

@@ -12,8 +12,9 @@ from gateway.version import __version__
 
 HEAVY = ("cv2", "av", "numpy", "onnxruntime", "fastapi", "starlette", "rich", "httpx2", "websockets")
 COMMANDS = (
-    "serve demo push watch plugins doctor models config models_list models_pull models_verify config_show config_schema"
-).split()
+    *("serve", "demo", "push", "watch", "plugins", "doctor", "models", "config"),
+    *("models_list", "models_pull", "models_verify", "config_show", "config_schema"),
+)
 
 
 def framegate(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 Dropped = Literal["disconnected", "credits", "pace"]
 
 SEQ_RANGE = 2**32
+ROUNDING = 1e-9  # s, so that sums of floats decide nothing
 ASK_S = 2.0  # without a word from the server for this long one picture goes out to ask for one
 
 
@@ -24,7 +25,7 @@ class Pacing:
         self._next_seq = 0
         self._on_the_way: deque[int] = deque()
         self._credits: int | None = None
-        self._interval = 0.0
+        self.interval = 0.0  # seconds between pictures that the server asks for
         self._paced_from: float | None = None  # when the last picture would have gone at exactly this pace
         self._last_word = 0.0  # the last picture sent or acknowledged
 
@@ -55,16 +56,16 @@ class Pacing:
         if not self._connected:
             return "disconnected"
         full = self._credits is not None and len(self._on_the_way) >= self._credits
-        if full and now - self._last_word < ASK_S:
+        if full and now - self._last_word < ASK_S - ROUNDING:
             return "credits"
-        if self._paced_from is not None and now < self._paced_from + self._interval - 1e-9:
+        if self._paced_from is not None and now < self._paced_from + self.interval - ROUNDING:
             return "pace"
         return self._take(now)
 
     def _take(self, now: float) -> int:
         # Kept on the average: a camera slightly off the pace must not lose every second picture.
         first = self._paced_from is None
-        self._paced_from = now if first else max((self._paced_from or 0.0) + self._interval, now - self._interval)
+        self._paced_from = now if first else max((self._paced_from or 0.0) + self.interval, now - self.interval)
         self._last_word = now
         seq = self._next_seq
         self._next_seq = (seq + 1) % SEQ_RANGE
@@ -72,7 +73,7 @@ class Pacing:
         return seq
 
     def _set_fps(self, fps: float | None) -> None:
-        self._interval = 1 / fps if fps else 0.0
+        self.interval = 1 / fps if fps else 0.0
 
 
 def _reaches(acknowledged: int, seq: int) -> bool:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, SecretStr
 from gateway.settings import PREFIX, LegacyEnvironment, Settings, config_path
 
 MASK = "***"
-_SECRET = re.compile(r"(token|secret|password|passwd|api_?key|credential)s?$", re.IGNORECASE)
+_SECRET = re.compile(r"(token|secret|password|passwd|credential|(api|secret|access|private)_?key)s?$", re.IGNORECASE)
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 Path_ = tuple[str, ...]  # a setting's place: ("limits", "max_fps")

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gateway.commands.sources import Picture, Source, SourceFailed, open_source, shrink
+from gateway.commands.sources import Picture, Source, SourceFailed, Thinner, open_source, shrink
 from gateway.commands.stream_client import Refused, StreamClient, Target, request_stream
 from gateway.commands.table import table
 
@@ -74,12 +74,16 @@ async def _stream(target: Target, name: str, analyzers: list[str] | None) -> tup
 
 async def _feed(source: Source, client: StreamClient) -> None:
     """Every picture when it is due, or as soon as it comes from a live source."""
-    clock = asyncio.get_running_loop().time
+    clock, thinner = asyncio.get_running_loop().time, Thinner()
     began, began_at = clock(), datetime.now(UTC)
     async with aclosing(_pictures(source)) as pictures:
         async for picture in pictures:
             if not source.live:
                 await asyncio.sleep(max(0.0, began + picture.at - clock()))
+                thinner.interval = client.interval
+                if not thinner.passes(picture.at):  # by the file's clock: what was late must not be lost for it
+                    client.dropped["pace"] += 1
+                    continue
             jpeg = await _fitting(picture.jpeg, client.limits.get("max_message_bytes"))
             await client.send(jpeg, began_at + timedelta(seconds=picture.at))
             if client.over is not None:

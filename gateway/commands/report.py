@@ -15,7 +15,7 @@ from gateway.commands.scene import Interval
 from gateway.commands.table import table
 
 TOLERANCE_S = 1.0  # one look at a busy machine, plus the 0.3 s that motion compares over
-SETTLE_S = 2.5  # after motion has stopped: motion's linger of 1 s, 0.3 s of looking back, and the tolerance
+SETTLE_S = 2.0  # after motion has stopped: motion's linger of 1 s, 0.3 s of looking back, and a little
 
 
 @dataclass(frozen=True, slots=True)

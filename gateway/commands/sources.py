@@ -82,14 +82,14 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 class Thinner:
     """Lets at most `fps` pictures a second pass, kept on the average; all of them if None."""
 
-    def __init__(self, fps: float | None) -> None:
-        self._interval = 1 / fps if fps else 0.0
+    def __init__(self, fps: float | None = None) -> None:
+        self.interval = 1 / fps if fps else 0.0
         self._due = 0.0
 
     def passes(self, at: float) -> bool:
         if at < self._due - 1e-6:
             return False
-        self._due = max(self._due, at - self._interval) + self._interval
+        self._due = max(self._due, at - self.interval) + self.interval
         return True
 
 

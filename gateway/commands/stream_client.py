@@ -95,12 +95,12 @@ def _json(answer: httpx2.Response) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class _Kept:
-    """A picture that was sent and not yet acknowledged."""
+class _Picture:
+    """A picture that is to be sent, or was and is not yet acknowledged."""
 
-    seq: int
     image: bytes = field(repr=False)
-    captured_at: datetime | None = None
+    captured_at: datetime
+    seq: int = -1
 
 
 class StreamClient:
@@ -117,14 +117,19 @@ class StreamClient:
         self._socket: ClientConnection | None = None
         self._bye: dict[str, Any] | None = None
         self._resume: str | None = None
-        self._kept: deque[_Kept] = deque(maxlen=256)
-        self._again: deque[_Kept] = deque()
+        self._kept: deque[_Picture] = deque(maxlen=256)
+        self._outgoing: deque[_Picture] = deque()
         self._word = asyncio.Event()
         self.over: str | None = None
         self.limits: dict[str, Any] = {}
         self.sent = self.acked = 0
         self.dropped: Counter[str] = Counter()  # here, by reason
         self.dropped_there: dict[str, Any] = {}  # by the gateway, as it says in its acks
+
+    @property
+    def interval(self) -> float:
+        """Seconds between pictures that the gateway asks for; 0 if it does not."""
+        return self._pacing.interval
 
     async def run(self) -> str:
         """Stay connected until the stream is over; the reason."""
@@ -157,7 +162,8 @@ class StreamClient:
                 open_timeout=10.0,
             ) as self._socket:
                 if self._publish:
-                    await self._socket.send(json.dumps({"type": "hello", "acks": True, "resume": self._resume}))
+                    with suppress(ConnectionClosed):  # what was said before it closed is still to be read
+                        await self._socket.send(json.dumps({"type": "hello", "acks": True, "resume": self._resume}))
                 async for message in self._socket:
                     if isinstance(message, str):
                         self._receive(json.loads(message))
@@ -191,7 +197,7 @@ class StreamClient:
         missing = [kept for kept in self._kept if kept.seq >= message.get("next_seq", 0)]
         self.acked += len(self._kept) - len(missing)
         if self._patient:
-            self._again.extendleft(reversed(missing))
+            self._outgoing.extendleft(reversed(missing))
         self._kept.clear()
 
     def _ack(self, message: dict[str, Any]) -> None:
@@ -213,48 +219,47 @@ class StreamClient:
         return Rest(answer.status_code, str(found.get("code", "")), str(found.get("reason", "")))
 
     async def send(self, image: bytes, captured_at: datetime) -> bool:
-        """Publish one JPEG. A patient client waits for credits and connections; another one drops the picture.
+        """Publish one JPEG. A patient client waits until it may; another one drops the picture.
 
         Whether it went out; never, once the stream is over.
         """
-        await self._send_again()
-        if await self._send_one(_Kept(0, image, captured_at)):
-            self.sent += 1
-            return True
-        return False
+        self._outgoing.append(_Picture(image, captured_at))
+        if not await self._drain():
+            return False
+        self.sent += 1
+        return True
 
     async def flush(self, timeout: float = 5.0) -> None:
         """Wait until everything sent was acknowledged, sending again what was lost."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self.over is None and (self._kept or self._again):
-                    await self._send_again()
+                while self.over is None and (self._kept or self._outgoing):
+                    await self._drain()
                     await self._next_word()
 
-    async def _send_again(self) -> None:
-        while self._again and await self._send_one(self._again[0]):
-            self._again.popleft()
-
-    async def _send_one(self, picture: _Kept) -> bool:
-        while self.over is None:
+    async def _drain(self) -> bool:
+        """Send what is outgoing, the oldest first: a loss may have put earlier pictures before the newest."""
+        while self._outgoing and self.over is None:
             answer = self._pacing.offer(_now())
             if isinstance(answer, int) and self._socket is not None:
+                picture = self._outgoing.popleft()
                 picture.seq = answer
                 self._kept.append(picture)
                 with suppress(ConnectionClosed):  # the next hello says whether it arrived
                     await self._socket.send(pack_frame(picture.image, answer, picture.captured_at))
-                return True
-            if not self._patient or answer == "pace":
+            elif self._patient:
+                await self._next_word(self._pacing.interval if answer == "pace" else 0.5)
+            else:
+                self._outgoing.clear()
                 self.dropped[str(answer)] += 1
                 return False
-            await self._next_word()
-        return False
+        return self.over is None
 
-    async def _next_word(self) -> None:
-        """Until the server says something or half a second went by."""
+    async def _next_word(self, timeout: float = 0.5) -> None:
+        """Until the server says something or `timeout` seconds went by."""
         self._word.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(0.5):
+            async with asyncio.timeout(timeout):
                 await self._word.wait()
 
     async def close(self) -> None:

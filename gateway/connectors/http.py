@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -14,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from gateway.engine.session import Session
 from gateway.errors import BadMessage, GatewayError, ImageTooLarge
 from gateway.frame import Frame
-from gateway.protocol import FrameIn, parse_text, parse_time
+from gateway.protocol import FrameIn, RelayIn, parse_frame, parse_text, parse_time, sniffed
 from gateway.web import hub_of
 
 WAIT_S = 10.0  # how long ?wait=1 waits for the slowest analyzer
@@ -23,12 +24,12 @@ router = APIRouter(tags=["streams"])
 
 
 class HttpPublisher:
-    """Whoever posts to a stream. Single posts are one publisher between them: they have no connection to tell apart."""
+    """Whoever posts to a stream, for as long as the request lasts."""
 
     listens = False
 
-    def __init__(self, token: str) -> None:
-        self.token = token
+    def __init__(self) -> None:
+        self.token = secrets.token_urlsafe(16)
         self.replaced = False
 
     def displaced(self) -> None:
@@ -57,30 +58,31 @@ async def post_frame(
     ts: Annotated[str | None, Query(description="Capture time: epoch s or ms, or ISO 8601")] = None,
 ) -> Response:
     """An image as body, or JSON `{"image": data URL or base64, "seq", "ts"}`."""
-    session = hub_of(request).get(stream_id)
-    body = await _whole_body(request, session.settings.limits.max_message_bytes)
+    hub = hub_of(request)
+    session = hub.get(stream_id)
+    body = await _whole_body(request, hub.settings.limits.max_message_bytes)
     event = _read_image(request.headers.get("content-type", ""), body)
     captured_at = event.captured_at or parse_time(_number(ts))
     image = event.image if event.kind == "jpeg" else await session.transcode(event.image)
-    session.claim(POSTS)
-    try:
-        session.lease.posted(hub_of(request).clock())
+    names = [stage.name for stage in session.stages] if wait else []
+    with session.answers.expect(max(event.seq or 0, session.next_seq), names) as answer:
+        frame = _put(session, image, event.seq, captured_at)
+        session.lease.posted(hub.clock())
         session.changed.set()
-        if not wait:
-            frame = session.put(image, seq=event.seq, captured_at=captured_at)
+        if frame is None or not wait:
             return _taken(session, frame)
-        names = [stage.name for stage in session.stages]
-        with session.answers.expect(max(event.seq or 0, session.next_seq), names) as answer:
-            frame = session.put(image, seq=event.seq, captured_at=captured_at)
-            if frame is None:
-                return _taken(session, frame)
-            await answer.complete(WAIT_S)
-            return JSONResponse({"type": "result", **session.result(frame, answer.analyzers)})
+        await answer.complete(WAIT_S)
+        return JSONResponse({"type": "result", **session.result(frame, answer.analyzers)})
+
+
+def _put(session: Session, image: bytes, seq: int | None, captured_at: datetime | None) -> Frame | None:
+    """Publish for a moment: the next post may come from anybody, a socket that is sending keeps its place."""
+    publisher = HttpPublisher()
+    session.claim(publisher)
+    try:
+        return session.put(image, seq=seq, captured_at=captured_at)
     finally:
-        session.resign(POSTS)
-
-
-POSTS = HttpPublisher("")
+        session.resign(publisher)
 
 
 def _taken(session: Session, frame: Frame | None) -> Response:
@@ -100,30 +102,16 @@ async def _whole_body(request: Request, most: int) -> bytes:
 
 
 def _read_image(content_type: str, body: bytes) -> FrameIn:
+    """The picture in a body: as it is, as a data URL or base64, or in a JSON object. Raises `BadMessage`."""
     kind = content_type.partition(";")[0].strip().lower()
-    if kind == "application/json":
+    if kind in ("application/json", "text/plain") or body[:5] == b"data:":
         event = parse_text(body.decode("utf-8", "replace"))
-        if isinstance(event, FrameIn):
-            return event
-        if isinstance(event.data if hasattr(event, "data") else None, dict):
-            return _frame_object(event.data)  # type: ignore[union-attr]
-        raise BadMessage('expected {"image": data URL or base64}')
-    if kind == "text/plain" or body[:5] == b"data:":
-        event = parse_text(body.decode("ascii", "replace"))
-        if isinstance(event, FrameIn):
-            return event
-    kinds: dict[bytes, Any] = {b"\x89PNG": "png", b"RIFF": "webp"}
-    return FrameIn(body, kinds.get(body[:4], "jpeg"))
-
-
-def _frame_object(value: dict[str, Any]) -> FrameIn:
-    """JSON without `"type":"frame"`: the type is known from the route."""
-    from gateway.protocol import to_text
-
-    event = parse_text(to_text({**value, "type": "frame"}))
-    if not isinstance(event, FrameIn):
-        raise BadMessage('expected {"image": data URL or base64}')
-    return event
+        if isinstance(event, RelayIn) and isinstance(event.data, dict):  # no "type": the route says what it is
+            event = parse_frame(event.data)
+        if not isinstance(event, FrameIn):
+            raise BadMessage('expected {"image": data URL or base64}')
+        return event
+    return sniffed(body)
 
 
 def _number(text: str | None) -> object:
@@ -142,7 +130,7 @@ async def post_frames(request: Request, stream_id: str) -> Response:
     """`ffmpeg -re -i FILE -f mpjpeg URL`, GStreamer's multipartmux, or any camera that posts multipart."""
     hub = hub_of(request)
     session = hub.get(stream_id)
-    publisher = HttpPublisher(secrets.token_urlsafe(16))
+    publisher = HttpPublisher()
     session.claim(publisher)
     session.lease.join()
     session.changed.set()

@@ -39,7 +39,7 @@ from gateway.protocol import (
     parse_pictures,
 )
 from gateway.version import __version__
-from gateway.web import hub_of, refuse_upgrade
+from gateway.web import check_origin, hub_of, refuse_upgrade
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class StreamSocket:
         await receive()  # websocket.connect
         hub = hub_of(HTTPConnection(scope))
         try:
+            check_origin(scope, hub.settings.allowed_origins)
             session = hub.get(scope["path_params"]["stream_id"])
             wish = parse_qs(scope["query_string"].decode("latin-1")).get("frames", ["none"])[-1]
             client = StreamClient(scope, receive, send, session, clock=hub.clock)

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from threading import Lock
 from typing import Any
 
@@ -74,6 +75,27 @@ def picture(child: Child) -> None:
         _watched(child.jobs.submit(run, *child.receive()))
 
 
+class WireLog(logging.Handler):
+    """Log records go to the parent, whose log is one well-formed stream."""
+
+    def __init__(self, child: Child) -> None:
+        super().__init__()
+        self._child = child
+
+    def emit(self, record: logging.LogRecord) -> None:
+        trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else None
+        with suppress(OSError):  # the parent has gone; so do we, in a moment
+            self._child.send(
+                {
+                    "t": "log",
+                    "level": record.levelno,
+                    "logger": record.name,
+                    "text": record.getMessage(),
+                    "trace": trace,
+                }
+            )
+
+
 def _watched(future: Future[Any]) -> None:
     """A bug of ours in a thread ends the process, visibly, instead of leaving the parent to wait."""
     future.add_done_callback(_leave_on_bug)
@@ -96,17 +118,15 @@ def _die_with_parent() -> None:
 
 
 def main() -> None:
-    connection = socket.socket(fileno=int(sys.argv[1]))
-    logging.basicConfig(level=os.environ.get("FRAMEGATE_CHILD_LOG", "WARNING"), format="%(levelname)s %(message)s")
+    child = Child(socket.socket(fileno=int(sys.argv[1])))
+    logging.basicConfig(level=os.environ.get("FRAMEGATE_CHILD_LOG", "WARNING"), handlers=[WireLog(child)])
     for number in (signal.SIGINT, signal.SIGTERM):  # both may reach the whole group; the parent decides
         signal.signal(number, signal.SIG_IGN)
     _die_with_parent()
     os.nice(int(os.environ.get("FRAMEGATE_CHILD_NICE", "0")))
     role = {"analyze": analyze, "picture": picture}[sys.argv[2]]
-    try:
-        role(Child(connection))
-    except BrokenWire:
-        pass
+    with suppress(BrokenWire):
+        role(child)
     os._exit(0)  # not sys.exit: a thread may be inside native code for seconds
 
 

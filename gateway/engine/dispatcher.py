@@ -1,4 +1,4 @@
-"""Dispatcher: feeds one worker. Sessions take fair turns; the frame is taken after the turn is won, so it is the newest.
+"""Dispatcher: feeds one worker. Sessions take fair turns; a frame is taken after the turn is won, so it is the newest.
 
 A session with a fresh frame waits in line once, however many frames it gets meanwhile. A turn is one job: the frame
 and those of the session's analyzers at this worker that are due. A worker that dies is started again after a pause.

@@ -31,7 +31,7 @@ from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
-HOST_OPTIONS = frozenset({"fps", "worker"})  # the host's, not the analyzer's
+HOST_OPTIONS = frozenset({"fps"})  # the host's, not the analyzer's
 INTRODUCTION_S = 10.0  # a plugin that imports for longer joins later and holds nobody up
 
 WorkerFactory = Callable[[str, WorkerSetup], Worker]

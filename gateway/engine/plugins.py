@@ -88,6 +88,13 @@ class Loaded:
     analyzers: dict[str, tuple[type[Analyzer], PluginSpec]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
+    def add(self, cls: type[Analyzer], spec: PluginSpec) -> None:
+        """Raises `TypeError` for a class that breaks the contract, or whose name is taken."""
+        check_analyzer(cls)
+        if other := self.analyzers.get(cls.name):
+            raise TypeError(f"two analyzers are called {cls.name}: {_owner(other[1])} and {_owner(spec)}")
+        self.analyzers[cls.name] = (cls, spec)
+
 
 def load(specs: Iterable[PluginSpec]) -> Loaded:
     """Import plugins and collect their analyzers. One that cannot be imported is noted and hurts nobody else."""
@@ -95,10 +102,7 @@ def load(specs: Iterable[PluginSpec]) -> Loaded:
     for spec in specs:
         try:
             for cls in _analyzers_of(spec):
-                check_analyzer(cls)
-                if other := loaded.analyzers.get(cls.name):
-                    raise TypeError(f"two analyzers are called {cls.name}: {_owner(other[1])} and {_owner(spec)}")
-                loaded.analyzers[cls.name] = (cls, spec)
+                loaded.add(cls, spec)
         except Exception:
             loaded.failed[spec.name] = traceback.format_exc(limit=-6)
             log.warning("plugin %s: failed to load", spec.name, exc_info=True)

@@ -1,4 +1,4 @@
-"""Rate: events per second over the last few seconds."""
+"""Rates: how many per second there were, and how many there may be."""
 
 from __future__ import annotations
 
@@ -39,3 +39,27 @@ class Rate:
         for passed in range(self._second + 1, min(second, self._second + len(self._bins)) + 1):
             self._bins[passed % len(self._bins)] = 0
         self._second = max(second, self._second)
+
+
+class Allowance:
+    """A token bucket: `per_s` on average, and at once what half a second would have brought (at least one).
+
+    A network delivers in bursts what was sent evenly; they are no reason to refuse anything.
+    """
+
+    __slots__ = ("_at", "_left", "_most", "per_s")
+
+    def __init__(self, per_s: float) -> None:
+        self.per_s = per_s
+        self._most = self._left = max(1.0, per_s / 2)
+        self._at: float | None = None
+
+    def take(self, now: float) -> bool:
+        """Whether one more may be at `now` (monotonic s)."""
+        if self._at is not None:
+            self._left = min(self._most, self._left + (now - self._at) * self.per_s)
+        self._at = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True

@@ -47,7 +47,7 @@ class Runner:
         return self.rules.kill_s if self.calls else self.rules.first_call_s
 
     def prepared(self, state: State, reason: str | None = None, traceback: str | None = None) -> None:
-        """Its model was loaded, or was not. One that failed too often before stays out of use until it is tried again."""
+        """Its model was loaded, or was not. One that failed too often before stays out of use until its next try."""
         if state == "ready" and self._row >= self.rules.breaker_failures:
             self.state = "open"
         else:

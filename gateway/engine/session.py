@@ -19,7 +19,7 @@ from gateway.engine.dispatcher import Dispatcher
 from gateway.engine.host import Report
 from gateway.engine.lease import Lease
 from gateway.engine.picture import Overlay, Painter, Picture, Variant
-from gateway.engine.rate import Rate
+from gateway.engine.rate import Allowance, Rate
 from gateway.engine.slot import Slot, Stage
 from gateway.engine.subscriber import Subscriber
 from gateway.engine.timeline import Timeline
@@ -98,7 +98,7 @@ class Session:
         self._overlay: dict[str, tuple[float, Any]] = {}
         self._publisher: Publisher | None = None
         self.max_fps = min(request.max_fps or settings.limits.max_fps, settings.limits.max_fps)
-        self._min_gap = 0.9 / self.max_fps  # a tenth of slack for a sender's jitter
+        self._allowance = Allowance(self.max_fps)
         self._timeline = Timeline(now)
         self._analyzed_seq = -1
         self._told_states_at = self._told_status_at = float("-inf")
@@ -188,7 +188,7 @@ class Session:
     def put(self, jpeg: bytes, *, seq: int | None = None, captured_at: datetime | None = None) -> Frame | None:
         """Take a JPEG; None if it came faster than the stream's `max_fps`. Raises `BadImage` or `ImageTooLarge`."""
         now = self._clock()
-        if self.latest is not None and now - self.latest.received_at < self._min_gap:
+        if not self._allowance.take(now):
             self.ingest_dropped["max_fps"] += 1
             return None
         try:
@@ -371,7 +371,7 @@ class Session:
         """A client's message for everybody else on the stream."""
         self.audience.send("messages", message("message", data=data), but=sender)
 
-    # --- life and the end -----------------------------------------------------------------------------------------------------
+    # --- life and the end --------------------------------------------------------------------------------------------
 
     async def live(self) -> None:
         """Watch the lease, the viewers and the clock until the session is over."""

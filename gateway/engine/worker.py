@@ -107,7 +107,11 @@ class ChildProcess:
         if self.reader is None:
             raise WorkerDied("the worker is not running")
         try:
-            return await wire.read(self.reader)
+            while True:
+                header, payload = await wire.read(self.reader)
+                if header.get("t") != "log":
+                    return header, payload
+                _log_again(header)
         except BrokenWire:
             raise WorkerDied(f"the {self._role} worker has gone (exit code {await self._exit_code()})") from None
 
@@ -129,6 +133,12 @@ class ChildProcess:
         if process is not None:
             process.kill()
             await asyncio.get_running_loop().run_in_executor(None, process.wait)
+
+
+def _log_again(record: Header) -> None:
+    """A worker's log record, in our log."""
+    text = f"{record['text']}\n{record['trace']}" if record["trace"] else record["text"]
+    logging.getLogger(f"worker.{record['logger']}").log(record["level"], "%s", text)
 
 
 class ProcessWorker:
@@ -167,7 +177,8 @@ class ProcessWorker:
             self._preparing.clear()
 
     async def prepare(self, analyzer: str) -> Report:
-        waiting = self._preparing[analyzer] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
+        self._preparing[analyzer] = waiting
         self._child.send({"t": "prepare", "analyzer": analyzer})
         return await waiting
 

@@ -170,6 +170,8 @@ const REASONS = {
   second_publisher: "another publisher took over",
   unauthenticated: "you are not signed in",
   forbidden: "you may not watch it",
+  shutdown: "the gateway restarts",
+  deleted: "somebody ended it",
 };
 
 /** @param {string | null} reason */

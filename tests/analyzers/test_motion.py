@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import cache
 from typing import TYPE_CHECKING
 
 import cv2
@@ -50,12 +50,13 @@ def noisy(picture: Picture, seed: int, sigma: float = 6.0) -> Picture:
     return np.clip(picture + noise, 0, 255).astype(np.uint8)
 
 
-def walk(fps: float, until: float = 7.0) -> Iterator[Frame]:
-    for index in range(round(until * fps)):
-        yield frame_of(noisy(with_walker(scene(), index / fps), index), at=index / fps, seq=index)
+@cache
+def walk(fps: float, until: float = 6.0) -> list[Frame]:
+    drawn = (noisy(with_walker(scene(), index / fps), index) for index in range(round(until * fps)))
+    return [frame_of(picture, at=index / fps, seq=index) for index, picture in enumerate(drawn)]
 
 
-def watch(frames: Iterator[Frame] | list[Frame], **options: float) -> tuple[list[Result], list[Event]]:
+def watch(frames: list[Frame], **options: float) -> tuple[list[Result], list[Event]]:
     seen, events = run(frames, MotionAnalyzer(MotionOptions(**options)))
     return [results["motion"] for results in seen], events
 

@@ -101,6 +101,7 @@ def serving(gateway: ScriptedGateway) -> Iterator[str]:
     config = uvicorn.Config(gateway.app(), port=0, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     sockets = [config.bind_socket()]
+    sockets[0].listen()  # from here on a page may connect, even before the server's thread is under way
     thread = threading.Thread(target=server.run, kwargs={"sockets": sockets}, daemon=True)
     thread.start()
     try:

@@ -83,7 +83,7 @@ def test_cut_again_and_again_keeps_the_part_and_says_how_to_go_on(target: Path) 
 
 
 def test_a_wrong_hash_is_thrown_away(target: Path) -> None:
-    with serving(Served(BODY)) as served, pytest.raises(DownloadFailed, match="SHA-256 is .* expected 000"):
+    with serving(Served(BODY)) as served, pytest.raises(DownloadFailed, match=r"SHA-256 is .* expected 000"):
         take(served, target, digest="0" * 64)
     assert list(target.parent.iterdir()) == []
 
