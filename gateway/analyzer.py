@@ -107,6 +107,8 @@ def fill_options(cls: type[Analyzer], values: Mapping[str, Any]) -> Any:
         return TypeAdapter(cls.Options).validate_python(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:  # refused by the dataclass itself, in its own words
+            raise UnknownOption(f"analyzer {cls.name}: {first['msg'].removeprefix('Value error, ')}") from None
         place = ".".join(map(str, first["loc"]))
         raise UnknownOption(f"analyzer {cls.name}, option {place}: {first['msg']}, got {first['input']!r}") from None
 

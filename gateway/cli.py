@@ -43,11 +43,14 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 
 def main() -> None:
-    """Run the command line; a command that was stopped by Ctrl-C ends with 130 and without a traceback."""
+    """Run the command line. Ctrl-C ends it with 130, a reader that went away (`| head`) with 141, never a traceback."""
     try:
         app(prog_name="framegate")
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains once more when it flushes
+        raise SystemExit(141) from None
 
 
 def _version(wanted: bool) -> None:

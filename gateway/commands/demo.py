@@ -12,7 +12,7 @@ import base64
 import json as jsonlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -141,7 +141,7 @@ class Demo:
             now = asyncio.get_running_loop().time()
             if now > deadline:
                 self._say(f"motion has not answered within {WARM_UP_S:.0f} s")
-                return
+                self._warm.set()
             await _send_picture(socket, scene, run, 0.0)
             await _sleep_until(self._warm, now + 1 / FPS)
 
@@ -150,12 +150,21 @@ class Demo:
         with suppress(WebSocketException):
             async for message in socket:
                 item = jsonlib.loads(message)
-                if item["type"] == "result":
+                if item["type"] in ("hello", "status"):
+                    self._analyzers(item.get("analyzers", ()))
+                elif item["type"] == "result":
                     self._result(item, run)
                 elif item["type"] == "event":
                     self._event(item, run)
                 elif item["type"] == "error":
                     self._say(f"the gateway says: {item.get('code')}: {item.get('detail')}")
+
+    def _analyzers(self, states: Sequence[dict[str, Any]]) -> None:
+        """Do not wait for a `motion` that will never answer."""
+        state = next((item["state"] for item in states if item["name"] == "motion"), "not running")
+        if state in ("failed", "not running") and not self._warm.is_set():
+            self._say(f"motion is {state}")
+            self._warm.set()
 
     def _result(self, item: dict[str, Any], run: Run) -> None:
         for name, result in item["analyzers"].items():

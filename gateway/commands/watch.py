@@ -16,7 +16,7 @@ ENDS_WELL = {"ended", "deleted", "last_client_left", "lease", "session_ended", "
 
 
 def watch(stream: str, *, url: str, json: bool) -> int:
-    """The exit code: 0 when the stream ended or Ctrl-C was pressed."""
+    """The exit code: 0 when the stream ended, 1 when it was lost."""
     try:
         return asyncio.run(_watch(_target(stream, url), json=json))
     except Refused as error:

@@ -219,7 +219,6 @@ def _job(slot: Slot, frame: Frame, due: list[Stage]) -> dict[str, Any]:
             "stream_id": session.id,
             "camera_id": session.camera_id,
             "name": session.name,
-            "opening": session.opening,
         },
         "frame": {
             "seq": frame.seq,

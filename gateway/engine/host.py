@@ -33,7 +33,7 @@ class AnalyzerHost:
         self._settings = options
         self._loaded = load(specs)
         self._ready: dict[str, Analyzer] = {}
-        self._memories: dict[tuple[str, str], tuple[str, Any]] = {}
+        self._memories: dict[tuple[str, str], Any] = {}
         self._preparing = Lock()
 
     def hello(self) -> Report:
@@ -114,15 +114,13 @@ class AnalyzerHost:
         return result
 
     def _memory(self, analyzer: Analyzer, stage: Mapping[str, Any], session: Mapping[str, Any]) -> Any:
-        """What the analyzer remembers of this session, under the opening it was made for."""
+        """What the analyzer remembers of this session; opened with its first frame."""
         key = (session["stream_id"], analyzer.name)
-        opening = session["opening"]
-        kept = self._memories.get(key)
-        if kept is None or kept[0] != opening:
+        if key not in self._memories:
             options = self._options(type(analyzer), stage["options"])
             info = SessionInfo(session["stream_id"], session["camera_id"], session["name"], options)
-            kept = self._memories[key] = (opening, analyzer.open(info))
-        return kept[1]
+            self._memories[key] = analyzer.open(info)
+        return self._memories[key]
 
     def forget(self, stream_id: str) -> None:
         """A session is over: drop what was remembered of it."""

@@ -47,7 +47,7 @@ class Totals:
 
     def add(self, session: Session) -> None:
         self.frames += session.frames.total
-        self.analyzed += session.analyzed.total
+        self.analyzed += session.findings.analyzed.total
         for stage, reasons in session.dropped().items():
             for reason, count in reasons.items():
                 self.dropped[stage, reason] += count
@@ -255,6 +255,10 @@ class Hub:
                 session.audience.tasks = tasks
                 await session.live()
                 session.close(retry_ms=_retry_ms() if session.reason == "shutdown" else None)
+        except* Exception:  # a bug of ours: it costs this session, not the others
+            log.exception("stream %s: broke", session.id)
+            session.end("internal")
+            session.close()
         finally:
             del self.sessions[session.id]
             self._remember(session)

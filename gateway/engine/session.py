@@ -16,19 +16,19 @@ from typing import Any, Literal, Protocol
 from gateway.engine.answers import Answers
 from gateway.engine.audience import RAW, Audience
 from gateway.engine.dispatcher import Dispatcher
+from gateway.engine.findings import Findings
 from gateway.engine.host import Report
 from gateway.engine.lease import Lease
-from gateway.engine.picture import Overlay, Painter, Picture, Variant
+from gateway.engine.picture import Painter, Picture, Variant
 from gateway.engine.rate import Allowance, Rate
 from gateway.engine.slot import Slot, Stage
 from gateway.engine.subscriber import Subscriber
 from gateway.engine.timeline import Timeline
 from gateway.errors import GatewayError, NoPicture, SecondPublisher
-from gateway.events import Event, EventMachine
 from gateway.frame import Frame, iso
 from gateway.jpeg import read_header, tidied
-from gateway.protocol import CLOSE_RESTART, SCHEMA, bye_message, message, to_text
-from gateway.results import result_from_json, sighting_from_json
+from gateway.protocol import CLOSE_RESTART, SCHEMA, bye_message, message
+from gateway.results import result_from_json
 from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,6 @@ State = Literal["waiting", "live", "stale", "ended"]
 
 SILENT_S = 2.0  # a publisher that sent nothing for this long may be replaced
 TICK_S = 0.25  # how finely stalled viewers, idle pictures and ends of events are noticed
-CARRY_S = 1.0  # boxes of an analyzer that skipped this frame are drawn from its last result if no older
 
 
 class Publisher(Protocol):
@@ -74,7 +73,7 @@ class Session:
         clock: Callable[[], float],
     ) -> None:
         now = clock()
-        self.id = self.opening = stream_id
+        self.id = stream_id
         self.name = request.name
         self.camera_id = request.camera_id
         self.settings = settings
@@ -86,22 +85,18 @@ class Session:
         self.latest: Frame | None = None
         self.next_seq = 0
         self.frames = Rate()
-        self.analyzed = Rate()
         self.ingest_dropped: Counter[str] = Counter()
-        self.events: dict[str, Event] = {}
         self.answers = Answers()
         self.audience = Audience(painter, most=settings.limits.max_viewers)
         self._places: list[tuple[Dispatcher, Slot]] = []
         self._painter = painter
         self._clock = clock
-        self._machine = EventMachine(stream_id, camera_id=request.camera_id)
-        self._overlay: dict[str, tuple[float, Any]] = {}
         self._publisher: Publisher | None = None
         self.max_fps = min(request.max_fps or settings.limits.max_fps, settings.limits.max_fps)
         self._allowance = Allowance(self.max_fps)
         self._timeline = Timeline(now)
-        self._analyzed_seq = -1
-        self._told_states_at = self._told_status_at = float("-inf")
+        self._told_status_at = float("-inf")
+        self.findings = Findings(self, clock)
 
     def assign(self, places: Iterable[tuple[Dispatcher, Slot]]) -> None:
         """Give it its analyzers: a slot at each worker that holds some of them."""
@@ -135,12 +130,12 @@ class Session:
             "publishers": int(self._publisher is not None),
             "viewers": self.viewers,
             "fps_in": round(self.frames.value(now), 2),
-            "fps_analyzed": round(self.analyzed.value(now), 2),
+            "fps_analyzed": round(self.findings.analyzed.value(now), 2),
             "frames_in": self.frames.total,
-            "frames_analyzed": self.analyzed.total,
+            "frames_analyzed": self.findings.analyzed.total,
             "dropped": self.dropped(),
             "analyzers": [stage.describe() for stage in self.stages],
-            "events_open": len(self._machine.open_events),
+            "events_open": len(self.findings.open_events),
             "width": self.latest.width if self.latest else None,
             "height": self.latest.height if self.latest else None,
         }
@@ -229,60 +224,26 @@ class Session:
         if first:
             self.changed.set()
 
-    # --- results out -------------------------------------------------------------------------------------------------
+    # --- what analyzers made of them ---------------------------------------------------------------------------------
 
     def publish(self, frame: Frame, stage: Stage, report: Report) -> None:
-        """An analyzer has seen a frame: tell viewers, remember its boxes, make events of its sightings."""
-        now = self._clock()
-        result = report["result"]
-        if frame.seq > self._analyzed_seq:
-            self._analyzed_seq = frame.seq
-            self.analyzed.tick(now)
-        self._overlay[stage.name] = (now, result)
-        about = stage.runner.manifest
-        outcome: dict[str, Any] = {
-            "version": about.version,
-            "state": "ready",
-            "latency_ms": report["ms"],
-            "age_ms": round((now - frame.received_at) * 1e3, 2),
-            "detections": result["detections"],
-            "measures": result["measures"],
-        }
-        if result["data"]:
-            outcome["data"] = result["data"]
-        self._send_result(frame, {stage.name: outcome, **self._states_but(stage)})
-        self.answers.settle(frame.seq, stage.name, outcome)
-        self._observe(frame, stage, result["sightings"])
+        """An analyzer has seen a frame."""
+        if self.reason is None:  # else the job was still in flight when the stream ended, and its events are closed
+            self.findings.take(frame, stage, report)
 
     def not_analyzed(self, frame: Frame) -> None:
-        """No analyzer saw this frame: say so at most once a second, and let it be watched."""
-        now = self._clock()
-        if self._places and now - self._told_states_at >= 1.0:
-            self._told_states_at = now
-            if states := self._states_but(None):
-                self._send_result(frame, states)
-        self._draw(frame)
+        """No analyzer saw this frame: say why, and let it be watched all the same."""
+        self.findings.tell_states(frame)
+        self.findings.draw(frame)
 
     def job_done(self, frame: Frame, results: Mapping[str, Any], slot: Slot) -> None:
         """A worker is through with a frame: draw it, and pass it on to analyzers elsewhere that need its results."""
-        self._draw(frame)
+        self.findings.draw(frame)
         if slot.feeds:
             seen = {**frame.results, **{name: result_from_json(item) for name, item in results.items()}}
             for dispatcher, fed in self._places:
                 if fed in slot.feeds:
                     dispatcher.offer(fed, replace(frame, results=seen))
-
-    def _draw(self, frame: Frame) -> None:
-        if self.audience.draws:
-            self.audience.draw(frame, self._recent_boxes())
-
-    def _recent_boxes(self) -> Overlay:
-        now = self._clock()
-        return {name: result for name, (at, result) in self._overlay.items() if now - at < CARRY_S}
-
-    def _send_result(self, frame: Frame, analyzers: dict[str, Any]) -> None:
-        if self.audience.listens("results"):
-            self.audience.send("results", message("result", **self.result(frame, analyzers)))
 
     def result(self, frame: Frame, analyzers: Mapping[str, Any]) -> dict[str, Any]:
         """The body of a result message (api.md section 2)."""
@@ -298,44 +259,6 @@ class Session:
             "analyzers": analyzers,
             "dropped": self.dropped(),
         }
-
-    def _states_but(self, reporting: Stage | None) -> dict[str, Any]:
-        """The analyzers that cannot report now, with their state."""
-        return {
-            stage.name: {
-                "state": stage.runner.state,
-                **({"reason": stage.runner.reason} if stage.runner.reason else {}),
-            }
-            for stage in self.stages
-            if stage is not reporting and stage.runner.state != "ready"
-        }
-
-    # --- events ------------------------------------------------------------------------------------------------------
-
-    def _observe(self, frame: Frame, stage: Stage, sightings: list[dict[str, Any]]) -> None:
-        """Make events of what was sighted, and end what no longer is."""
-        if sightings:
-            about = stage.runner.manifest
-            found = [sighting_from_json(item) for item in sightings]
-            utc = self.utc_of(frame.received_at)
-            told = self._machine.observe(about.name, about.version, found, now=frame.at, utc=utc, seq=frame.seq)
-            for event in told:
-                self.announce(event)
-        self._expire(frame.at)
-
-    def announce(self, event: Event) -> None:
-        """The one place an event is told from. Until there is a store, events live with their session."""
-        self.events.pop(event.id, None)
-        self.events[event.id] = event
-        while len(self.events) > self.settings.stream.events_kept:
-            del self.events[next(iter(self.events))]
-        log.info("stream %s: event %s %s %s", self.id, event.event_type, event.phase, event.id)
-        if self.audience.listens("events"):
-            self.audience.send("events", to_text(event.to_wire()))
-
-    def _expire(self, at: float) -> None:
-        for event in self._machine.expire(at):
-            self.announce(event)
 
     # --- viewers -----------------------------------------------------------------------------------------------------
 
@@ -355,7 +278,7 @@ class Session:
             raise NoPicture("no frame has come in yet", code="no_frame_yet", retry_after_s=1)
         if variant.raw:
             return frame, frame.jpeg
-        return frame, await self._painter.redraw(frame, variant, self._recent_boxes())
+        return frame, await self._painter.redraw(frame, variant, self.findings.recent())
 
     async def slate(self, lines: list[str]) -> Picture:
         """A picture that says why there is none."""
@@ -380,12 +303,12 @@ class Session:
             if deadline is not None and now >= deadline:
                 self.end(self.lease.reason())
                 break
-            pause = TICK_S if self._machine.open_events or self.audience else self.settings.stream.status_s
+            pause = TICK_S if self.findings.open_events or self.audience else self.settings.stream.status_s
             await self._change_within(pause if deadline is None else min(pause, deadline - now))
             await self._tick(self._clock())
 
     async def _tick(self, now: float) -> None:
-        self._expire(self._timeline.now(now))
+        self.findings.expire(self._timeline.now(now))
         self.audience.cut_stalled(now, self.settings.limits.viewer_stall_s)
         await self._fill(now)
         if self.changed.is_set() or now - self._told_status_at >= self.settings.stream.status_s:
@@ -402,7 +325,10 @@ class Session:
         slate = None
         if state != "live":
             words = {"waiting": "waiting for the first frame", "stale": "no frames are coming in"}
-            slate = await self.slate([self.name or self.id[:8], words.get(state, state)])
+            try:
+                slate = await self.slate([self.name or self.id[:8], words.get(state, state)])
+            except GatewayError as error:  # the picture worker is being replaced; the last picture must do
+                log.debug("stream %s: no slate: %s", self.id, error)
         for viewer in idle:
             self.audience.show_again(viewer, slate)
 
@@ -421,8 +347,7 @@ class Session:
 
     def close(self, *, retry_ms: int | None = None) -> None:
         """End what is open, tell everybody, leave the workers. Called once, by the session's task."""
-        for event in self._machine.finish():
-            self.announce(event)
+        self.findings.finish()
         reason = self.reason or "ended"
         code = CLOSE_RESTART if reason == "shutdown" else 4404
         self.audience.close(code, reason, bye_message(reason, retry_ms=retry_ms))

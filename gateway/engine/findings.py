@@ -1,0 +1,132 @@
+"""Findings: what analyzers found in one session, on its way out.
+
+Results go to viewers as soon as each is there, boxes to whoever watches drawn pictures, sightings to the machine that
+makes events of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from gateway.engine.host import Report
+from gateway.engine.picture import Overlay
+from gateway.engine.rate import Rate
+from gateway.engine.slot import Stage
+from gateway.events import Event, EventMachine
+from gateway.frame import Frame
+from gateway.protocol import message, to_text
+from gateway.results import sighting_from_json
+
+if TYPE_CHECKING:
+    from gateway.engine.session import Session
+
+log = logging.getLogger(__name__)
+
+CARRY_S = 1.0  # boxes of an analyzer that skipped this frame are drawn from its last result if no older
+STATES_S = 1.0  # while nobody analyses, the reasons are told this often
+
+
+class Findings:
+    """Results, boxes and events of one session. `events` holds its latest ones by id."""
+
+    def __init__(self, session: Session, clock: Callable[[], float]) -> None:
+        self.analyzed = Rate()
+        self.events: dict[str, Event] = {}
+        self._session = session
+        self._clock = clock
+        self._machine = EventMachine(session.id, camera_id=session.camera_id)
+        self._overlay: dict[str, tuple[float, Any]] = {}
+        self._newest_seq = -1
+        self._told_states_at = float("-inf")
+
+    def take(self, frame: Frame, stage: Stage, report: Report) -> None:
+        """An analyzer's result for a frame: told at once, its boxes remembered, its sightings made events."""
+        now, result = self._clock(), report["result"]
+        if frame.seq > self._newest_seq:
+            self._newest_seq = frame.seq
+            self.analyzed.tick(now)
+        self._overlay[stage.name] = (now, result)
+        outcome: dict[str, Any] = {
+            "version": stage.runner.manifest.version,
+            "state": "ready",
+            "latency_ms": report["ms"],
+            "age_ms": round((now - frame.received_at) * 1e3, 2),
+            "detections": result["detections"],
+            "measures": result["measures"],
+        }
+        if result["data"]:
+            outcome["data"] = result["data"]
+        self._send(frame, {stage.name: outcome, **self._states(but=stage)})
+        self._session.answers.settle(frame.seq, stage.name, outcome)
+        self._observe(frame, stage, result["sightings"])
+
+    def tell_states(self, frame: Frame) -> None:
+        """Nobody saw this frame: say why, at most once a second."""
+        now = self._clock()
+        if now - self._told_states_at >= STATES_S and (states := self._states()):
+            self._told_states_at = now
+            self._send(frame, states)
+
+    def _states(self, but: Stage | None = None) -> dict[str, Any]:
+        """The analyzers that cannot report now, with their state and its reason."""
+        absent = [stage.runner for stage in self._session.stages if stage is not but and stage.runner.state != "ready"]
+        return {
+            runner.name: {"state": runner.state, **({"reason": runner.reason} if runner.reason else {})}
+            for runner in absent
+        }
+
+    def _send(self, frame: Frame, analyzers: Mapping[str, Any]) -> None:
+        audience = self._session.audience
+        if audience.listens("results"):
+            audience.send("results", message("result", **self._session.result(frame, analyzers)))
+
+    # --- boxes -------------------------------------------------------------------------------------------------------
+
+    def draw(self, frame: Frame) -> None:
+        """A frame is through: whoever watches it with boxes can have it now."""
+        if self._session.audience.draws:
+            self._session.audience.draw(frame, self.recent())
+
+    def recent(self) -> Overlay:
+        """Each analyzer's last result, unless it is too old to be drawn on a new frame."""
+        now = self._clock()
+        return {name: result for name, (at, result) in self._overlay.items() if now - at < CARRY_S}
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    @property
+    def open_events(self) -> list[Event]:
+        return self._machine.open_events
+
+    def _observe(self, frame: Frame, stage: Stage, sightings: list[dict[str, Any]]) -> None:
+        """Make events of what was sighted, and end what no longer is."""
+        if sightings:
+            about = stage.runner.manifest
+            found = [sighting_from_json(item) for item in sightings]
+            utc = self._session.utc_of(frame.received_at)
+            told = self._machine.observe(about.name, about.version, found, now=frame.at, utc=utc, seq=frame.seq)
+            for event in told:
+                self.announce(event)
+        self.expire(frame.at)
+
+    def announce(self, event: Event) -> None:
+        """The one place an event is told from. Until there is a store, events live with their session."""
+        self.events.pop(event.id, None)
+        self.events[event.id] = event
+        while len(self.events) > self._session.settings.stream.events_kept:
+            del self.events[next(iter(self.events))]
+        log.info("stream %s: event %s %s %s", self._session.id, event.event_type, event.phase, event.id)
+        if self._session.audience.listens("events"):
+            self._session.audience.send("events", to_text(event.to_wire()))
+
+    def expire(self, at: float) -> None:
+        """End what has not been sighted for long enough, at this moment of the session's clock."""
+        for event in self._machine.expire(at):
+            self.announce(event)
+
+    def finish(self) -> None:
+        """End everything: the session is over."""
+        for event in self._machine.finish():
+            self.announce(event)
