@@ -7,6 +7,7 @@ rounded up to the stride. For a 4:3 picture that is a quarter fewer pixels than 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,52 +28,55 @@ if TYPE_CHECKING:
 STRIDE = 32  # of the coarsest cells; input sides are multiples of it
 
 
-class Detector:
-    """A loaded detection model. Not safe to call from two threads at once.
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which of a model's boxes count. Each session may have its own; the model is the same.
 
-    `confidence` and `iou` are 0-1; `labels` keeps only these classes, all when empty; at most `most` detections are
-    returned. Raises `ValueError` when the file is no detector or `labels` names a class it does not know.
+    `confidence` and `iou` are 0-1; only these `classes`, all when empty; at most `most` of them, the best.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        side: int = 640,
-        confidence: float = 0.25,
-        iou: float = 0.5,
-        most: int = 100,
-        labels: Sequence[str] = (),
-    ) -> None:
+    confidence: float = 0.25
+    iou: float = 0.5
+    most: int = 100
+    classes: tuple[int, ...] = ()
+
+
+class Detector:
+    """A loaded detection model. Not safe to call from two threads at once. Raises `ValueError` for no detector."""
+
+    def __init__(self, path: Path, *, side: int = 640) -> None:
+        self._file = path.name
         self._header = read_header(path)
         self._network = open_network(path)
         self._canvas = _canvas(self._header, path.name)
         self._side = max(self._canvas) if self._canvas else side
-        self._confidence, self._iou, self._most = confidence, iou, most
         self._yolox = False
         head = self._probe()
         self._yolox = isinstance(head, YoloxHead)
         self._names = _names(self._header, head)
-        self._wanted = [self._class_of(label, path.name) for label in labels]
         self.runtime = self._network.runtime
 
-    def detect(self, frame: Frame) -> list[Detection]:
-        """What is in the frame, best first."""
-        return self.detect_in(pixels_for(frame, self._side))
+    def classes(self, labels: Sequence[str]) -> tuple[int, ...]:
+        """The class ids of these names. Raises `ValueError` for one the model does not know."""
+        return tuple(self._class_of(label) for label in labels)
 
-    def detect_in(self, picture: Pixels) -> list[Detection]:
+    def detect(self, frame: Frame, wanted: Selection) -> list[Detection]:
+        """What is in the frame, best first."""
+        return self.detect_in(pixels_for(frame, self._side), wanted)
+
+    def detect_in(self, picture: Pixels, wanted: Selection) -> list[Detection]:
         """What is in a BGR picture, boxes 0-1 of it, best first."""
         letterbox = self._letterbox(picture.shape[1], picture.shape[0])
         # YOLOX was trained on BGR values of 0-255
         tensor = letterbox.fill(picture, rgb=not self._yolox, scale=1.0 if self._yolox else 1 / 255)
         output = self._run(tensor)
         head = self._head(output, letterbox)
-        found = head.read(output[0], self._confidence)
-        if self._wanted:
-            found = found.take(np.isin(found.classes, self._wanted))
+        found = head.read(output[0], wanted.confidence)
+        if wanted.classes:
+            found = found.take(np.isin(found.classes, wanted.classes))
         if not head.final:
-            found = suppress(found, self._iou, self._most)
-        return list(self._detections(found, letterbox))[: self._most]
+            found = suppress(found, wanted.iou, wanted.most)
+        return list(self._detections(found, letterbox))[: wanted.most]
 
     def _letterbox(self, width: int, height: int) -> Letterbox:
         if self._canvas:
@@ -97,12 +101,12 @@ class Detector:
         picture = np.full((self._side, self._side, 3), 114, np.uint8)
         return self._head(self._run(letterbox.fill(picture)), letterbox)
 
-    def _class_of(self, label: str, file: str) -> int:
+    def _class_of(self, label: str) -> int:
         known = {name: index for index, name in self._names.items()}
         if label not in known:
             near = get_close_matches(label, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(list(known)[:10])} and so on"
-            raise ValueError(f"option labels: {file} has no class {label}; {hint}")
+            raise ValueError(f"option labels: {self._file} has no class {label}; {hint}")
         return known[label]
 
     def _detections(self, found: Candidates, letterbox: Letterbox) -> Iterator[Detection]:

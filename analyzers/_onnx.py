@@ -76,7 +76,7 @@ class _OnnxRuntimeNetwork:
 
 
 class _OpenCvNetwork:
-    """The fallback. Same answers to about 1e-4, at half the speed."""
+    """The fallback. Same boxes, at two thirds of the speed (47 against 31 ms with yolov8n); no quantised graphs."""
 
     runtime = "opencv"
 
@@ -84,7 +84,12 @@ class _OpenCvNetwork:
         import cv2
 
         cv2.setNumThreads(threads())
-        self._net = cv2.dnn.readNetFromONNX(str(path))
+        try:
+            self._net = cv2.dnn.readNetFromONNX(str(path))
+        except cv2.error as error:  # quantised graphs, mostly
+            raise ValueError(
+                f"{path.name}: OpenCV cannot run it; onnxruntime might: pip install framegate[cpu]"
+            ) from error
         log.info("%s: runs on OpenCV; onnxruntime is not installed and would be faster", path.name)
 
     def run(self, tensor: Tensor) -> Tensor:

@@ -44,6 +44,11 @@ class MotionOptions:
         if not self.linger_s >= 0:
             raise ValueError(f"linger_s must be 0 or more seconds, got {self.linger_s}")
 
+    @property
+    def least_change(self) -> float:
+        """The smallest change that counts, in grey levels above the noise."""
+        return 4 + 20 * (1 - self.sensitivity)
+
 
 class _Past(NamedTuple):
     at: float
@@ -52,6 +57,7 @@ class _Past(NamedTuple):
 
 @dataclass(slots=True)
 class _Memory:
+    options: MotionOptions
     past: deque[_Past] = field(default_factory=deque)
 
     def recall(self, now: float, age: float) -> Grey | None:
@@ -85,7 +91,7 @@ class MotionAnalyzer(Analyzer):
     options: MotionOptions
 
     def open(self, session: SessionInfo) -> _Memory:
-        return _Memory()
+        return _Memory(session.options)
 
     def analyze(self, frame: Frame, memory: _Memory) -> Result:
         grey = _grey(frame)
@@ -94,37 +100,34 @@ class MotionAnalyzer(Analyzer):
         memory.keep(frame.at, grey)
         if near is None:
             return Result(measures={"area": 0.0, "regions": 0})
-        excess = _excess(grey, near, self._least())
+        least = memory.options.least_change
+        excess = _excess(grey, near, least)
         if far is not None:
-            excess = np.minimum(excess, _excess(grey, far, self._least()))
-        return self._result(excess)
-
-    def _least(self) -> float:
-        """The smallest change that counts, in grey levels above the noise."""
-        return 4 + 20 * (1 - self.options.sensitivity)
-
-    def _result(self, excess: Levels) -> Result:
-        regions = _regions(excess, self.options.min_area)
-        if not regions:
-            return Result(measures={"area": 0.0, "regions": 0})
-        sighting = Sighting(
-            "motion",
-            score=max(region.score for region in regions),
-            label="motion",
-            box=_around([region.box for region in regions]),
-            linger_s=self.options.linger_s,
-        )
-        return Result(
-            tuple(Detection("motion", region.score, region.box) for region in regions),
-            measures={"area": sum(region.area for region in regions), "regions": len(regions)},
-            sightings=(sighting,),
-        )
+            excess = np.minimum(excess, _excess(grey, far, least))
+        return _result(_regions(excess, memory.options.min_area), memory.options.linger_s)
 
 
 class _Region(NamedTuple):
     box: Box
     area: float  # fraction of the frame that moves, not of the box
     score: float
+
+
+def _result(regions: list[_Region], linger_s: float) -> Result:
+    if not regions:
+        return Result(measures={"area": 0.0, "regions": 0})
+    sighting = Sighting(
+        "motion",
+        score=max(region.score for region in regions),
+        label="motion",
+        box=_around([region.box for region in regions]),
+        linger_s=linger_s,
+    )
+    return Result(
+        tuple(Detection("motion", region.score, region.box) for region in regions),
+        measures={"area": sum(region.area for region in regions), "regions": len(regions)},
+        sightings=(sighting,),
+    )
 
 
 def _grey(frame: Frame) -> Grey:

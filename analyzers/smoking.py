@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from analyzers._detector import STRIDE, Detector
+from analyzers._detector import STRIDE, Detector, Selection
 from analyzers._follow import Follower
 from analyzers._weights import WeightsMissing, WrongWeights, find_weights
 from gateway import Analyzer, Box, Detection, Frame, Result, SessionInfo, Sighting, hookimpl
@@ -84,6 +84,8 @@ class Votes:
 
 @dataclass(slots=True)
 class _Memory:
+    options: SmokingOptions
+    wanted: Selection
     people: Follower = field(default_factory=Follower)
     votes: dict[int, Votes] = field(default_factory=dict)
     searched_at: float = float("-inf")  # when a frame without persons was last looked at
@@ -106,17 +108,14 @@ class SmokingAnalyzer(Analyzer):
     labels = ("cigarette", "person", "smoker")
     event_types = ("smoking",)
     Options = SmokingOptions
+    load_options = ("model", "side")
     options: SmokingOptions
 
     def __init__(self, options: SmokingOptions) -> None:
         super().__init__(options)
-        weights = find_weights(options.model, tuple(PREFERRED))
-        self._detector = Detector(
-            weights,
-            side=options.side,
-            confidence=threshold(options.sensitivity, weights.name),
-            labels=options.labels,
-        )
+        self._weights = find_weights(options.model, tuple(PREFERRED))
+        self._detector = Detector(self._weights, side=options.side)
+        self._selection(options)  # so that a wrong label is a failed start, not a failed frame
 
     @classmethod
     def missing(cls, options: SmokingOptions) -> str | None:
@@ -132,7 +131,11 @@ class SmokingAnalyzer(Analyzer):
         return None
 
     def open(self, session: SessionInfo) -> _Memory:
-        return _Memory()
+        return _Memory(session.options, self._selection(session.options))
+
+    def _selection(self, options: SmokingOptions) -> Selection:
+        confidence = threshold(options.sensitivity, self._weights.name)
+        return Selection(confidence, classes=self._detector.classes(options.labels))
 
     def analyze(self, frame: Frame, memory: _Memory) -> Result:
         found = frame.results["objects"].detections
@@ -140,36 +143,38 @@ class SmokingAnalyzer(Analyzer):
         count = len(persons)
         if not persons and frame.at - memory.searched_at < CLOSE_UP_EVERY_S:
             return Result(measures={"persons": 0, "smokers": 0})
-        cigarettes = self._detector.detect(frame)
+        cigarettes = self._detector.detect(frame, memory.wanted)
         if not persons:
             memory.searched_at = frame.at
             cigarettes = [one for one in cigarettes if max(one.box.width, one.box.height) >= CLOSE_UP]
             persons = [WHOLE_FRAME] if cigarettes else []
         standing = memory.vote(persons, evidence(persons, cigarettes), frame.at)
-        return self._result(cigarettes, list(zip(persons, standing, strict=True)), count)
+        return _result(cigarettes, list(zip(persons, standing, strict=True)), count, memory.options.linger_s)
 
-    def _result(
-        self, cigarettes: Sequence[Detection], persons: Sequence[tuple[Box, tuple[int, Votes]]], count: int
-    ) -> Result:
-        smokers = [(box, id_, votes) for box, (id_, votes) in persons if votes.carried]
-        people = (_person(box, id_, votes) for box, (id_, votes) in persons if votes.share > 0)
-        return Result(
-            (*(Detection("cigarette", one.score, one.box) for one in cigarettes), *people),
-            measures={"persons": count, "smokers": len(smokers)},
-            sightings=tuple(self._sighting(box, id_, votes) for box, id_, votes in smokers),
-        )
 
-    def _sighting(self, box: Box, id_: int, votes: Votes) -> Sighting:
-        return Sighting(
-            "smoking",
-            key=f"person-{id_}",
-            score=votes.score,
-            label="smoker",
-            box=box,
-            severity="warning",
-            linger_s=self.options.linger_s,
-            data={"evidence": round(votes.share, 3)},
-        )
+def _result(
+    cigarettes: Sequence[Detection], persons: Sequence[tuple[Box, tuple[int, Votes]]], count: int, linger_s: float
+) -> Result:
+    smokers = [(box, id_, votes) for box, (id_, votes) in persons if votes.carried]
+    people = (_person(box, id_, votes) for box, (id_, votes) in persons if votes.share > 0)
+    return Result(
+        (*(Detection("cigarette", one.score, one.box) for one in cigarettes), *people),
+        measures={"persons": count, "smokers": len(smokers)},
+        sightings=tuple(_sighting(box, id_, votes, linger_s) for box, id_, votes in smokers),
+    )
+
+
+def _sighting(box: Box, id_: int, votes: Votes, linger_s: float) -> Sighting:
+    return Sighting(
+        "smoking",
+        key=f"person-{id_}",
+        score=votes.score,
+        label="smoker",
+        box=box,
+        severity="warning",
+        linger_s=linger_s,
+        data={"evidence": round(votes.share, 3)},
+    )
 
 
 def threshold(sensitivity: float, weights: str) -> float:

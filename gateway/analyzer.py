@@ -42,7 +42,8 @@ class Analyzer:
     Class attributes an author sets: `name` (lower case, `plugin.name` for strangers' if they like), `needs` (names of
     analyzers whose results for the same frame this one reads from `frame.results`), `labels` (what its detections may
     be called), `event_types`, `Options` (a dataclass; the operator's settings fill it, wrong types and unknown keys
-    are refused), and `pixels = False` if it never decodes the frame.
+    are refused), `load_options` (those of them that are read when the model is loaded, so that a session cannot change
+    them), and `pixels = False` if it never decodes the frame.
     """
 
     name: ClassVar[str]
@@ -51,6 +52,7 @@ class Analyzer:
     needs: ClassVar[tuple[str, ...]] = ()
     labels: ClassVar[tuple[str, ...]] = ()
     event_types: ClassVar[tuple[str, ...]] = ()
+    load_options: ClassVar[tuple[str, ...]] = ()
     pixels: ClassVar[bool] = True
     Options: ClassVar[type] = NoOptions
 

@@ -197,7 +197,7 @@ class Dispatcher:
             stage.runner.failed(report["error"], now, report.get("traceback"))
             slot.pass_by(frame, stage, "error")
         elif "skipped" in report:
-            slot.pass_by(frame, stage, "needs")
+            slot.pass_by(frame, stage, report["skipped"])
         else:
             stage.runner.succeeded(report["ms"], now)
             stage.analyzed += 1

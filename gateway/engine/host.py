@@ -16,8 +16,8 @@ from threading import Lock
 from typing import Any
 
 from gateway.analyzer import Analyzer, SessionInfo, fill_options
-from gateway.engine.plugins import PluginSpec, load, manifest, manifest_json
-from gateway.errors import GatewayError
+from gateway.engine.plugins import PluginSpec, load, manifest_json
+from gateway.errors import BadImage, GatewayError, UnknownOption
 from gateway.frame import Frame
 from gateway.results import Result, result_from_json, result_to_json
 
@@ -39,8 +39,8 @@ class AnalyzerHost:
     def hello(self) -> Report:
         """The manifests of all analyzers and the tracebacks of plugins that did not load."""
         manifests = [
-            {**manifest_json(manifest(cls, spec)), **self._fitness(cls)}
-            for cls, spec in self._loaded.analyzers.values()
+            {**manifest_json(self._loaded.manifests[name]), **self._fitness(cls)}
+            for name, (cls, _) in self._loaded.analyzers.items()
         ]
         return {"t": "hello", "analyzers": manifests, "failed": self._loaded.failed}
 
@@ -66,7 +66,7 @@ class AnalyzerHost:
                     if reason := cls.missing(options):
                         return {"t": "state", "analyzer": name, "state": "failed", "reason": reason}
                     self._ready[name] = cls(options)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.warning("analyzer %s: failed to start", name, exc_info=True)
             return {
                 "t": "state",
@@ -86,7 +86,9 @@ class AnalyzerHost:
             report: Report = {"t": "stage", "analyzer": stage["name"]}
             try:
                 result = self._call(stage, job["session"], frame)
-            except Exception as error:
+            except (BadImage, UnknownOption) as error:  # the sender's mistake, not the analyzer's
+                report["skipped"], report["reason"] = error.code, str(error)
+            except (Exception, SystemExit) as error:
                 log.warning("analyzer %s: frame %d failed", stage["name"], frame.seq, exc_info=True)
                 report["error"] = _one_line(error)
                 report["traceback"] = traceback.format_exc(limit=-6)
@@ -100,14 +102,14 @@ class AnalyzerHost:
             yield report
 
     def _call(self, stage: Mapping[str, Any], session: Mapping[str, Any], frame: Frame) -> Result | str:
-        """The analyzer's result, or the reason why it was not asked."""
+        """The analyzer's result, or the reason why it was not asked, in the word drops are counted under."""
         name = stage["name"]
         analyzer = self._ready.get(name)
         if analyzer is None:
             return "loading"
         for need in analyzer.needs:
             if need not in frame.results:
-                return f"needs {need}"
+                return "needs"
         result = analyzer.analyze(frame, self._memory(analyzer, stage, session))
         if not isinstance(result, Result):
             raise TypeError(f"{name}.analyze() must return a Result, got {type(result).__name__}")

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 import secrets
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -291,6 +290,8 @@ def _check_options(runner: Runner, options: Mapping[str, Any], fps: object) -> N
         raise UnknownOption(f"analyzer {runner.name}, option fps: expected frames per second above 0, got {fps!r}")
     known = runner.manifest.options.get("properties", {})
     for key in options:
+        if key in runner.manifest.load_options:
+            raise UnknownOption(f"analyzer {runner.name}, option {key}: set by the operator, for all streams")
         if key not in known:
             near = get_close_matches(key, [*known, *HOST_OPTIONS], 1)
             hint = f"did you mean {near[0]}?" if near else f"it has {', '.join([*known, 'fps'])}"
@@ -315,12 +316,12 @@ _PASSED_PREFIXES = ("LC_", "PYTHON", "CUDA_", "NVIDIA_", "OMP_", "OPENBLAS_", "O
 
 def _environment(settings: Settings) -> dict[str, str]:
     passed = {key: value for key, value in os.environ.items() if key in _PASSED_ON or key.startswith(_PASSED_PREFIXES)}
-    threads = settings.analysis.threads or len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    if settings.analysis.threads:
+        passed["FRAMEGATE_RUNTIME__THREADS"] = str(settings.analysis.threads)
     return {
         **passed,
         "FRAMEGATE_HOME": str(settings.home),
         "FRAMEGATE_MODELS_DIR": settings.models_dir,
         "FRAMEGATE_YOLO_MODEL_PATH": settings.yolo_model_path,
-        "FRAMEGATE_RUNTIME__THREADS": str(threads),
         "FRAMEGATE_CHILD_LOG": settings.log.level,
     }

@@ -58,12 +58,13 @@ class Manifest:
     event_types: tuple[str, ...] = ()
     pixels: bool = True
     options: dict[str, Any] = field(default_factory=dict)
+    load_options: tuple[str, ...] = ()
     missing: str | None = None
     failed: str | None = None
 
     @classmethod
     def from_json(cls, item: dict[str, Any]) -> Manifest:
-        listed = {name: tuple(item[name]) for name in ("needs", "labels", "event_types")}
+        listed = {name: tuple(item[name]) for name in ("needs", "labels", "event_types", "load_options")}
         return cls(**{**item, **listed})
 
 
@@ -86,6 +87,7 @@ class Loaded:
     """What came of importing plugins: analyzer classes by name with their spec, and tracebacks by plugin name."""
 
     analyzers: dict[str, tuple[type[Analyzer], PluginSpec]] = field(default_factory=dict)
+    manifests: dict[str, Manifest] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
     def add(self, cls: type[Analyzer], spec: PluginSpec) -> None:
@@ -121,6 +123,7 @@ def manifest(cls: type[Analyzer], spec: PluginSpec) -> Manifest:
         event_types=tuple(cls.event_types),
         pixels=cls.pixels,
         options=options_schema(cls),
+        load_options=tuple(cls.load_options),
     )
 
 

@@ -26,8 +26,8 @@ class BrokenWire(ConnectionError):
 
 
 def pack(header: Header, payload: bytes = b"") -> bytes:
-    """Prefix and header; the payload follows them on the wire as it is."""
-    text = json.dumps(header, separators=(",", ":")).encode()
+    """Prefix and header; the payload follows them on the wire as it is. Lone surrogates, which no text may hold, go."""
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
     return PREFIX.pack(len(text), len(payload)) + text
 
 
@@ -42,13 +42,15 @@ def _lengths(prefix: bytes) -> tuple[int, int]:
 
 
 async def read(reader: asyncio.StreamReader) -> tuple[Header, bytes]:
-    """The next message. Raises `BrokenWire` at the end of the stream."""
+    """The next message. Raises `BrokenWire` at the end of the stream, or when it makes no sense."""
     try:
         header_length, payload_length = _lengths(await reader.readexactly(PREFIX.size))
         header = from_json(await reader.readexactly(header_length))
         return header, await reader.readexactly(payload_length)
     except (asyncio.IncompleteReadError, ConnectionError):
         raise BrokenWire("the child process has gone") from None
+    except ValueError as error:  # nested too deep, say
+        raise BrokenWire(f"the child process sent no JSON: {error}") from None
 
 
 def write(writer: asyncio.StreamWriter, header: Header, payload: bytes = b"") -> None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -85,16 +86,23 @@ class ChildProcess:
         return self._process.pid if self._process else None
 
     async def start(self) -> None:
-        """Spawn it from this thread, not from an executor's: a child dies with the thread that made it (prctl)."""
+        """Spawn it from this thread, not from an executor's: a child dies with the thread that made it (prctl).
+
+        Raises `WorkerDied`.
+        """
         ours, theirs = socket.socketpair()
         with theirs:
             arguments = [sys.executable, "-m", "gateway.engine.child", str(theirs.fileno()), self._role]
-            self._process = subprocess.Popen(  # noqa: ASYNC220 - a fork, milliseconds
-                arguments,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=self._environment,
-            )
+            try:
+                self._process = subprocess.Popen(  # noqa: ASYNC220 - a fork, milliseconds
+                    arguments,
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    env=self._environment,
+                )
+            except OSError as error:  # no memory, too many processes
+                ours.close()
+                raise WorkerDied(f"the {self._role} worker cannot be started: {error}") from None
         ours.setblocking(False)
         self.reader, self._writer = await asyncio.open_connection(sock=ours, limit=2**20)
 
@@ -197,7 +205,7 @@ class ProcessWorker:
             yield report
 
     def forget(self, stream_id: str) -> None:
-        if self._child.pid is not None:
+        with suppress(WorkerDied):  # one that is not running remembers nothing
             self._child.send({"t": "forget", "stream_id": stream_id})
 
     async def close(self) -> None:
@@ -209,9 +217,13 @@ class ThreadWorker:
 
     def __init__(self, setup: WorkerSetup) -> None:
         self._setup = setup
+        self._made: AnalyzerHost | None = None
+        self._hire()
+
+    def _hire(self) -> None:
+        """New pools; their threads begin with the first work."""
         self._jobs = ThreadPoolExecutor(1, thread_name_prefix="analyze")
         self._loads = ThreadPoolExecutor(1, thread_name_prefix="load")
-        self._made: AnalyzerHost | None = None
 
     @property
     def _host(self) -> AnalyzerHost:
@@ -237,7 +249,8 @@ class ThreadWorker:
             yield report
 
     def forget(self, stream_id: str) -> None:
-        self._jobs.submit(self._host.forget, stream_id)
+        if self._made is not None:
+            self._jobs.submit(self._made.forget, stream_id)
 
     async def close(self) -> None:
         made, self._made = self._made, None
@@ -245,6 +258,7 @@ class ThreadWorker:
             self._jobs.submit(made.close)
         self._jobs.shutdown(wait=False)
         self._loads.shutdown(wait=False)
+        self._hire()  # it may be started again
 
 
 _REPORTS = 256  # a job has a report per stage, so this is never full

@@ -35,9 +35,14 @@ def frame_of(picture: Picture | bytes, *, at: float = 0.0, seq: int = 0, quality
     return Frame(seq, at, header.width, header.height, picture, at=at, results=results)
 
 
+def look(analyzer: Analyzer, frame: Frame) -> Result:
+    """What an analyzer sees in a frame without a past."""
+    return analyzer.analyze(frame, analyzer.open(SessionInfo("test", options=analyzer.options)))
+
+
 def run(frames: Iterable[Frame], *analyzers: Analyzer) -> tuple[list[Mapping[str, Result]], list[Event]]:
     """Drive a chain of analyzers as the host does: results per frame by name, and the events of the last one."""
-    memories = [analyzer.open(SessionInfo("test")) for analyzer in analyzers]
+    memories = [analyzer.open(SessionInfo("test", options=analyzer.options)) for analyzer in analyzers]
     machine, told = EventMachine("test"), list[Event]()
     seen: list[Mapping[str, Result]] = []
     for frame in frames:

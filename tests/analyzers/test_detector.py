@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from analyzers._detector import Detector
+from analyzers._detector import Detector, Selection
 from gateway import Box
 from tests.analyzers import tiny_models
 from tests.analyzers.stage import frame_of
@@ -21,13 +22,17 @@ if TYPE_CHECKING:
 EXPECTED = {"red": Box(0.5, 0.5, 0.75, 1.0), "blue": Box(0.0, 0.0, 0.25, 0.5)}  # squares of 128x64
 
 
+SURE = Selection(confidence=0.6)
+
+
 def boxes(detections: list[Detection]) -> dict[str, Box]:
     return {detection.label: detection.box for detection in detections}
 
 
 def found(model: Path, width: int = 128, height: int = 64, **options: object) -> dict[str, Box]:
-    detector = Detector(model, side=128, confidence=0.6, **options)  # type: ignore[arg-type]
-    return boxes(detector.detect_in(tiny_models.picture(width, height)))
+    detector = Detector(model, side=128)
+    wanted = replace(SURE, **options)  # type: ignore[arg-type]
+    return boxes(detector.detect_in(tiny_models.picture(width, height), wanted))
 
 
 def test_raw_head_of_dynamic_size(tmp_path: Path) -> None:
@@ -63,13 +68,13 @@ def test_yolox_is_fed_bgr_at_the_top_left_without_scaling(tmp_path: Path) -> Non
 
 
 def test_a_picture_of_twice_the_size_gives_the_same_boxes(tmp_path: Path) -> None:
-    detector = Detector(tiny_models.raw(tmp_path / "m.onnx"), side=128, confidence=0.6)
+    detector = Detector(tiny_models.raw(tmp_path / "m.onnx"), side=128)
     double = frame_of(tiny_models.picture(256, 128, cell=64), quality=100)
-    assert boxes(detector.detect(double)) == EXPECTED
+    assert boxes(detector.detect(double, SURE)) == EXPECTED
 
 
-def test_only_named_labels_are_reported(tmp_path: Path) -> None:
-    assert found(tiny_models.raw(tmp_path / "m.onnx"), labels=["blue"]) == {"blue": EXPECTED["blue"]}
+def test_only_wanted_classes_are_reported(tmp_path: Path) -> None:
+    assert found(tiny_models.raw(tmp_path / "m.onnx"), classes=(2,)) == {"blue": EXPECTED["blue"]}
 
 
 def test_no_more_than_the_best_are_reported(tmp_path: Path) -> None:
@@ -78,7 +83,7 @@ def test_no_more_than_the_best_are_reported(tmp_path: Path) -> None:
 
 def test_an_unknown_label_is_refused_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"option labels: m\.onnx has no class gren; did you mean green\?"):
-        Detector(tiny_models.raw(tmp_path / "m.onnx"), labels=["gren"])
+        Detector(tiny_models.raw(tmp_path / "m.onnx")).classes(["gren"])
 
 
 def test_classes_without_names_are_numbered(tmp_path: Path) -> None:
@@ -87,9 +92,9 @@ def test_classes_without_names_are_numbered(tmp_path: Path) -> None:
 
 
 def test_a_black_picture_holds_nothing(tmp_path: Path) -> None:
-    detector = Detector(tiny_models.raw(tmp_path / "m.onnx"), side=128, confidence=0.6)
-    assert detector.detect_in(np.zeros((1, 1, 3), np.uint8)) == []
-    assert detector.detect_in(np.zeros((2, 500, 3), np.uint8)) == []
+    detector = Detector(tiny_models.raw(tmp_path / "m.onnx"), side=128)
+    assert detector.detect_in(np.zeros((1, 1, 3), np.uint8), SURE) == []
+    assert detector.detect_in(np.zeros((2, 500, 3), np.uint8), SURE) == []
 
 
 @pytest.mark.parametrize("shape", [None, [1, 3, 128, 128]])
@@ -97,11 +102,11 @@ def test_opencv_takes_over_where_onnxruntime_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: list[int | str | None] | None
 ) -> None:
     model = tiny_models.raw(tmp_path / "m.onnx", shape)
-    first = Detector(model, side=128, confidence=0.6)
+    first = Detector(model, side=128)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    second = Detector(model, side=128, confidence=0.6)
+    second = Detector(model, side=128)
     assert (first.runtime, second.runtime) == ("onnxruntime CPU", "opencv")
-    assert second.detect_in(tiny_models.picture()) == first.detect_in(tiny_models.picture())
+    assert second.detect_in(tiny_models.picture(), SURE) == first.detect_in(tiny_models.picture(), SURE)
 
 
 def test_a_model_that_is_no_detector_is_refused(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_boxes_of_different_classes_do_not_suppress_each_other() -> None:
 
 
 def test_the_best_come_first_and_no_more_than_asked() -> None:
-    apart = candidates(*(([20 * i, 0, 20 * i + 10, 10], 0.1 * i, 0) for i in range(1, 6)))
+    apart = candidates(*(([20.0 * i, 0, 20.0 * i + 10, 10], 0.1 * i, 0) for i in range(1, 6)))
     assert suppress(apart, 0.5, 3).scores.tolist() == pytest.approx([0.5, 0.4, 0.3])
 
 

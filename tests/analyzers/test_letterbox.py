@@ -19,7 +19,8 @@ boxes = st.tuples(*[st.floats(0, 1) for _ in range(4)])
 def into(letterbox: Letterbox, box: tuple[float, ...]) -> np.ndarray:
     """A 0-1 box of the picture in px of the canvas."""
     extent = np.array([letterbox.width, letterbox.height] * 2)
-    return np.array([box]) * extent + np.array([letterbox.left, letterbox.top] * 2)
+    moved: np.ndarray = np.array([box]) * extent + np.array([letterbox.left, letterbox.top] * 2)
+    return moved
 
 
 @given(sizes, sides, boxes)

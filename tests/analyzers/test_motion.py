@@ -116,7 +116,7 @@ def test_a_walker_is_seen_while_the_light_changes() -> None:
 
 def test_a_low_sensitivity_ignores_a_faint_walker() -> None:
     def faint(at: float) -> Picture:
-        return cv2.addWeighted(scene(), 0.9, with_walker(scene(), at), 0.1, 0)  # type: ignore[return-value]
+        return cv2.addWeighted(scene(), 0.9, with_walker(scene(), at), 0.1, 0)
 
     frames = [frame_of(faint(index / 10), at=index / 10) for index in range(20)]
     assert watch(frames, sensitivity=0.0)[1] == []

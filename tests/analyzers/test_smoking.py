@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from analyzers._detector import Selection
 from analyzers.objects import ObjectsAnalyzer, ObjectsOptions
 from analyzers.smoking import SmokingAnalyzer, SmokingOptions, evidence, threshold
 from gateway import Box, Detection, Result
 from gateway.analyzer import check_analyzer
 from tests.analyzers import tiny_models
-from tests.analyzers.stage import clip, frame_of, run
+from tests.analyzers.stage import clip, frame_of, look, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from gateway import Event, Frame
@@ -32,7 +33,10 @@ class Script:
         self.seen = seen
         self.asked: list[float] = []
 
-    def detect(self, frame: Frame) -> list[Detection]:
+    def classes(self, labels: Sequence[str]) -> tuple[int, ...]:
+        return ()
+
+    def detect(self, frame: Frame, wanted: Selection) -> list[Detection]:
         self.asked.append(frame.at)
         return self.seen(frame.at)
 
@@ -194,7 +198,7 @@ def test_most_smokers_and_few_others_in_stills(chain: tuple[ObjectsAnalyzer, Smo
     alarms = {"smoking": 0, "notsmoking": 0}
     for path in sorted((media / "smoking").glob("*.jpg")):
         still = frame_of(path.read_bytes())
-        still = replace(still, results={"objects": objects.analyze(still, {})})
+        still = replace(still, results={"objects": look(objects, still)})
         held = (replace(still, at=index / 2, seq=index) for index in range(4))
         alarms[path.name.split("_")[0]] += bool(run(held, smoking)[1])
     assert alarms["smoking"] >= 15  # of 20
