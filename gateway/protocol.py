@@ -24,6 +24,7 @@ SCHEMA = "1.0"
 HEADER = Struct(">2sBBHHIIQ")  # magic, version, type, header length, flags, seq, zero, capture time in µs
 MAGIC, VERSION, TYPE_JPEG = b"FG", 1, 1
 META_BYTES = 0xFFFF - HEADER.size  # the header's length field counts both
+SEQS = 2**32
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 CLOSE_NORMAL, CLOSE_INTERNAL, CLOSE_RESTART, CLOSE_OVERLOADED = 1000, 1011, 1012, 1013
@@ -306,10 +307,10 @@ def _moment(value: object) -> datetime | None:
 def pack_frame(
     jpeg: bytes, seq: int, captured_at: datetime | None = None, meta: Mapping[str, Any] | None = None
 ) -> bytes:
-    """One binary message: header, JSON meta if any (at most `META_BYTES`), JPEG."""
+    """One binary message: header, JSON meta if any (at most `META_BYTES`), JPEG. After 2^32 - 1 `seq` begins at 0."""
     extra = to_text(meta).encode() if meta else b""
     micros = (captured_at - EPOCH) // timedelta(microseconds=1) if captured_at else 0
-    return HEADER.pack(MAGIC, VERSION, TYPE_JPEG, HEADER.size + len(extra), 0, seq, 0, micros) + extra + jpeg
+    return HEADER.pack(MAGIC, VERSION, TYPE_JPEG, HEADER.size + len(extra), 0, seq % SEQS, 0, micros) + extra + jpeg
 
 
 def unpack_frame(data: bytes) -> tuple[int, datetime | None, dict[str, Any], bytes]:

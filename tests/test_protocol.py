@@ -168,6 +168,10 @@ def test_the_negotiated_protocol_brings_acks_by_itself() -> None:
     assert StreamProtocol(negotiated=True).wants_acks
 
 
+def test_the_frame_after_the_last_number_still_has_a_header() -> None:
+    assert unpack_frame(pack_frame(JPEG, 2**32))[0] == 0
+
+
 # --- properties ------------------------------------------------------------------------------------------------------
 
 jpegs = st.binary(max_size=200).map(lambda tail: b"\xff\xd8" + tail)

@@ -119,7 +119,7 @@ def settled(code: int, bye: Mapping[str, Any] | None) -> Stop | Retry | None:
     """What a close means by itself; None if the stream must be asked for (`after_asking`)."""
     if code in _FINAL:
         return Stop(_FINAL[code])
-    if code in (1000, 4410) and bye:
+    if code in (1000, 4404) and bye:
         return Stop(str(bye.get("reason", "ended")))
     if code == 1012:
         return Retry((bye or {}).get("retry_ms", 0) / 1000)

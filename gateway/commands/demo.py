@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 FPS = 12.0
 SECONDS = 20.0  # when nobody can press Ctrl-C
 WARM_UP_S = 30.0  # the scene stands still this long at most, until `motion` answers
+NEXT = """next: framegate serve, then framegate push FILE; framegate models list (weights for people, bags, smoking);
+      framegate doctor (what this machine can do)"""
 LAST_WORDS_S = 5.0  # for what is still said after the stream was ended
 
 
@@ -50,9 +52,9 @@ def demo(settings: Settings, *, seconds: float | None, json: bool, port: int) ->
     try:
         folder.mkdir(parents=True, exist_ok=True)
         run = asyncio.run(Demo(settings, folder, seconds, say).run(port))
-    except (GatewayFailed, OSError) as error:
+    except (GatewayFailed, OSError, httpx2.RequestError) as error:
         raise SystemExit(f"demo: {error}") from None
-    print(jsonlib.dumps(document(run), indent=2) if json else f"\n{text(run)}")
+    print(jsonlib.dumps(document(run), indent=2) if json else f"\n{text(run)}\n\n{NEXT}")
     return 0 if run.agrees else 1
 
 

@@ -2,12 +2,15 @@
 
 /** @import { Detection } from "../../clients/js/src/protocol.js" */
 /** @import { Pair } from "./pairing.js" */
-/** @typedef {{name: string, points: [number, number][]}} Zone  corners, each 0-1 of the frame */
+/**
+ * @typedef {{name: string, points: [number, number][]}} Zone  corners, each 0-1 of the frame
+ * @typedef {{left: number, top: number, right: number, bottom: number}} Area  px of the canvas
+ */
 
 const COLOURS = ["#5eead4", "#fbbf6b", "#ff9d94", "#9cc9ff", "#cdb8ff", "#a3e38a", "#ff9ed2", "#f3ea7c"];
 const INK = "#0d1113";
 const SHADE = "rgb(8 12 14 / 60%)";
-const FONT_PX = 12.5;
+const FONT_PX = 12;
 
 export class Overlay {
   /** @type {Zone[]} */
@@ -16,6 +19,8 @@ export class Overlay {
   #context;
   /** In order of appearance, so that the first labels never share one. @type {Map<string, string>} */
   #colours = new Map();
+  /** Where tags are in this picture. @type {Area[]} */
+  #tags = [];
   /** @type {{picture: ImageBitmap, pair: Pair} | null} */
   #shown = null;
 
@@ -47,11 +52,14 @@ export class Overlay {
     const { picture, pair } = this.#shown;
     this.#fit(picture);
     this.#context.drawImage(picture, 0, 0, this.#canvas.width, this.#canvas.height);
+    this.#tags = [];
     for (const zone of this.zones) this.#drawZone(zone);
-    const detections = Object.values(pair.results).flatMap(({ detections = [] }) => detections);
-    for (const detection of detections) this.#drawBox(detection, (pair.age_ms ?? 0) > 0);
-    for (const detection of detections) this.#drawLabel(detection);
-    this.#describe(pair.frame.seq, detections);
+    const seen = Object.entries(pair.results).flatMap(([name, { detections = [] }]) => detections.map((one) => ({ name, one })));
+    for (const { name, one } of seen) this.#drawBox(one, { late: (pair.age_ms ?? 0) > 0, plain: one.label === name });
+    // A label that only repeats its analyzer ("motion") says nothing the colour does not. The surest find room first.
+    const named = seen.filter(({ name, one }) => one.label !== name).map(({ one }) => one);
+    for (const detection of named.sort((a, b) => b.score - a.score)) this.#drawLabel(detection);
+    this.#describe(pair.frame.seq, seen.map(({ one }) => one));
   }
 
   /** The backing store gets the pixels of the screen, so that lines and letters are sharp. @param {ImageBitmap} picture */
@@ -64,10 +72,10 @@ export class Overlay {
     if (this.#canvas.height !== high) this.#canvas.height = high;
   }
 
-  /** Dashed means: seen in an earlier picture. @param {Detection} detection @param {boolean} late */
-  #drawBox({ label, box }, late) {
+  /** Dashed means: seen in an earlier picture. @param {Detection} detection @param {{late: boolean, plain: boolean}} how */
+  #drawBox({ label, box }, { late, plain }) {
     const [x1, y1, x2, y2] = this.#pixels(box);
-    const [pen, dash] = [this.#px(2), this.#px(6)];
+    const [pen, dash] = [this.#px(plain ? 1 : 2), this.#px(6)];
     this.#context.setLineDash(late ? [dash, dash * 0.7] : []);
     for (const [style, width] of /** @type {[string, number][]} */ ([[SHADE, pen * 2], [this.#colourOf(label), pen]])) {
       this.#context.strokeStyle = style;
@@ -79,10 +87,12 @@ export class Overlay {
     this.#context.setLineDash([]);
   }
 
-  /** On top of its box, or inside it at the upper edge of the picture. @param {Detection} detection */
+  /** Above its box, else below, else inside it; where other tags leave no room, the box must do. @param {Detection} detection */
   #drawLabel(detection) {
-    const [x1, y1] = this.#pixels(detection.box);
-    this.#drawTag(captionOf(detection), x1 - this.#px(1), y1 - this.#px(1), this.#colourOf(detection.label));
+    const [x1, y1, , y2] = this.#pixels(detection.box);
+    const text = captionOf(detection);
+    const tops = [y1 - this.#tagHeight, y2, y1].filter((top) => top >= 0 && top + this.#tagHeight <= this.#canvas.height);
+    for (const top of tops) if (this.#drawTag(text, x1, top, this.#colourOf(detection.label))) return;
   }
 
   /** @param {Zone} zone */
@@ -100,19 +110,26 @@ export class Overlay {
     this.#drawTag(name, corners[0][0], corners[0][1], "#ffffff");
   }
 
-  /** @param {string} text @param {number} x left edge @param {number} y lower edge @param {string} colour */
-  #drawTag(text, x, y, colour) {
+  get #tagHeight() {
+    return this.#px(FONT_PX + 6);
+  }
+
+  /** Whether there was room for it. @param {string} text @param {number} x @param {number} top @param {string} colour */
+  #drawTag(text, x, top, colour) {
     this.#context.font = `600 ${this.#px(FONT_PX)}px system-ui, sans-serif`;
     this.#context.textBaseline = "middle";
-    const [width, height] = [this.#context.measureText(text).width + this.#px(10), this.#px(FONT_PX + 7)];
+    const [width, height] = [this.#context.measureText(text).width + this.#px(10), this.#tagHeight];
     const left = Math.max(0, Math.min(x, this.#canvas.width - width));
-    const top = Math.max(0, y - height);
+    const tag = { left, top, right: left + width, bottom: top + height };
+    if (this.#tags.some((other) => overlap(other, tag))) return false;
+    this.#tags.push(tag);
     this.#context.fillStyle = colour;
     this.#context.beginPath();
     this.#context.roundRect(left, top, width, height, this.#px(3));
     this.#context.fill();
     this.#context.fillStyle = INK;
     this.#context.fillText(text, left + this.#px(5), top + height / 2 + this.#px(0.5));
+    return true;
   }
 
   /** For those who hear the page, and for tests. @param {number} seq @param {Detection[]} detections */
@@ -141,6 +158,9 @@ export class Overlay {
     return css * devicePixelRatio;
   }
 }
+
+/** @param {Area} a @param {Area} b */
+const overlap = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 
 /** "person · Alex 0.91 #3" @param {Detection} detection */
 export function captionOf({ label, score, track_id, person }) {

@@ -43,7 +43,8 @@ export class Pairing {
       if (!result.detections) continue; // loading or failed: nobody has looked
       const last = this.#reporters.get(name);
       const gap = last ? now - last.at : 0;
-      this.#reporters.set(name, { seq, at: now, gap_ms: last ? 0.7 * last.gap_ms + 0.3 * gap : 0, result });
+      const gap_ms = last?.gap_ms ? 0.7 * last.gap_ms + 0.3 * gap : gap;
+      this.#reporters.set(name, { seq, at: now, gap_ms, result });
       keep(this.#results, seq, { ...this.#results.get(seq), [name]: result });
     }
   }

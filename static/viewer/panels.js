@@ -6,7 +6,7 @@ import { captionOf } from "./overlay.js";
 
 const EVENTS_KEPT = 100;
 const MESSAGES_KEPT = 40;
-const NAMES_SHOWN = 6;
+const NAMES_SHOWN = 3;
 
 /** An element of the page that is there. @param {string} id @returns {any} */
 export const $ = (id) => document.getElementById(id);
@@ -75,11 +75,14 @@ function cell(title, content, name) {
   return element;
 }
 
-/** @param {Detection[] | undefined} detections */
+/** One by one while they are few, else counted by label. @param {Detection[] | undefined} detections */
 function summary(detections) {
   if (!detections) return "–";
-  const more = detections.length > NAMES_SHOWN ? ` and ${detections.length - NAMES_SHOWN} more` : "";
-  return detections.slice(0, NAMES_SHOWN).map(captionOf).join(", ") + more || "nothing";
+  if (detections.length <= NAMES_SHOWN) return detections.map(captionOf).join(", ") || "nothing";
+  /** @type {Map<string, number>} */
+  const counts = new Map();
+  for (const { label } of detections) counts.set(label, (counts.get(label) ?? 0) + 1);
+  return [...counts].map(([label, count]) => `${count} × ${label}`).join(", ");
 }
 
 /** Events by id, newest first: new, update and end are one line. */

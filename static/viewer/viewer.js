@@ -3,7 +3,8 @@
 import { Framegate } from "../client/framegate.js";
 import { Overlay } from "./overlay.js";
 import { Pairing } from "./pairing.js";
-import { $, AnalyzerTable, EventList, make, MessagePanel, ms, showNumbers } from "./panels.js";
+import { $, AnalyzerTable, EventList, MessagePanel, ms, showNumbers } from "./panels.js";
+import { StreamList } from "./streams.js";
 
 const LIST_MS = 3000;
 const REDRAW_MS = 250; // tables and numbers: as often as an eye can follow
@@ -15,6 +16,7 @@ const pairing = new Pairing();
 const analyzers = new AnalyzerTable();
 const events = new EventList();
 const messages = new MessagePanel();
+const streams = new StreamList(gateway, watch);
 
 /** @import { Connection } from "../../clients/js/src/framegate.js" */
 /** @import { Pair } from "./pairing.js" */
@@ -35,34 +37,9 @@ let retryAt = 0;
 
 async function listStreams() {
   if (viewer && viewer.state !== "ended") return;
-  try {
-    showStreams(await gateway.list());
-  } catch (error) {
-    showStreams([]);
-    if (!viewer) notice(error instanceof Error ? `The gateway does not answer: ${error.message}` : "The gateway does not answer");
-  }
-}
-
-/** @param {{stream_id: string, name?: string | null, state?: string}[]} streams */
-function showStreams(streams) {
-  if (!viewer) notice(streams.length ? "Choose a live stream" : "No live stream. Start one, or enter its id above.");
-  $("stream-ids").replaceChildren(...streams.map(({ stream_id }) => new Option(stream_id)));
-  // Replaced only when something changed, or the keyboard's focus would be lost every few seconds.
-  const key = JSON.stringify(streams.map(({ stream_id, name, state }) => [stream_id, name, state]));
-  if ($("streams").dataset.key === key) return;
-  $("streams").dataset.key = key;
-  $("streams").replaceChildren(...streams.map(streamItem));
-}
-
-/** @param {{stream_id: string, name?: string | null, state?: string}} stream */
-function streamItem({ stream_id, name, state }) {
-  const item = make("li");
-  const button = make("button", name || stream_id);
-  button.type = "button";
-  button.append(make("small", state ?? ""));
-  button.onclick = () => watch(stream_id);
-  item.append(button);
-  return item;
+  const found = await streams.refresh();
+  if (!viewer) notice(found);
+  else if (viewer.state !== "ended") streams.clear(); // a stream was chosen meanwhile
 }
 
 /** @param {string} id */
@@ -84,7 +61,6 @@ function stop() {
   history.replaceState(null, "", location.pathname);
   showState();
   notice("Looking for live streams");
-  $("streams").dataset.key = "";
   void listStreams();
 }
 
@@ -98,8 +74,7 @@ function forget() {
   [status, shownAt, pictures, pair] = [{}, [], 0, null];
   overlay.zones = [];
   $("frame").dataset.empty = "";
-  $("streams").replaceChildren();
-  $("streams").dataset.key = "";
+  streams.clear();
 }
 
 // --- what comes in ---------------------------------------------------------------------------------------------------

@@ -40,8 +40,13 @@ def page(browser: Any) -> Iterator[Any]:
     )
     page = context.new_page()
     complaints: list[str] = []
+
+    def dismiss(dialog: Any) -> None:
+        complaints.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
     page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-    page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("dialog", dismiss)
     page.on("console", lambda message: complaints.append(message.text) if _matters(message.text) else None)
     page.set_default_timeout(8000)
     yield page

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
-from collections.abc import Callable
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from starlette.websockets import WebSocket
 
@@ -87,18 +95,18 @@ def event(event_id: str, phase: str, **more: Any) -> dict[str, Any]:
     }
 
 
-async def forever(socket: WebSocket) -> None:
+async def forever(peer: WebSocket) -> None:
     await asyncio.sleep(60)
 
 
 def sending(*messages: dict[str, Any]) -> Script:
     """One picture and these messages, then silence."""
 
-    async def script(socket: WebSocket) -> None:
-        await socket.send_bytes(pack_frame(moving_jpeg(0), 0))
+    async def script(peer: WebSocket) -> None:
+        await peer.send_bytes(pack_frame(moving_jpeg(0), 0))
         for message in messages:
-            await socket.send_json(message)
-        await forever(socket)
+            await peer.send_json(message)
+        await forever(peer)
 
     return script
 
@@ -106,12 +114,12 @@ def sending(*messages: dict[str, Any]) -> Script:
 def moving(*results_of: Callable[[int], dict[str, Any] | None]) -> Script:
     """The moving picture; each of `results_of` gives the result sent after picture `seq`, if any."""
 
-    async def script(socket: WebSocket) -> None:
+    async def script(peer: WebSocket) -> None:
         for seq in range(10_000):
-            await socket.send_bytes(pack_frame(moving_jpeg(seq % 80), seq))
+            await peer.send_bytes(pack_frame(moving_jpeg(seq % 80), seq))
             for result_of in results_of:
                 if (message := result_of(seq)) is not None:
-                    await socket.send_json(message)
+                    await peer.send_json(message)
             await asyncio.sleep(STEP_S)
 
     return script
@@ -241,12 +249,12 @@ def test_the_viewer_asks_for_binary_pictures(page: Any) -> None:
 
 
 def test_a_restart_is_survived_and_told(page: Any) -> None:
-    async def restarting(socket: WebSocket) -> None:
+    async def restarting(peer: WebSocket) -> None:
         if gateway.sockets == 1:
-            await socket.send_json({"type": "bye", "reason": "shutdown", "retry_ms": 1500})
-            await socket.close(1012)
+            await peer.send_json({"type": "bye", "reason": "shutdown", "retry_ms": 1500})
+            await peer.close(1012)
         else:
-            await moving()(socket)
+            await moving()(peer)
 
     gateway = ScriptedGateway(door=restarting)
     with serving(gateway) as base:
@@ -257,12 +265,12 @@ def test_a_restart_is_survived_and_told(page: Any) -> None:
 
 
 def test_retry_now_does_not_wait(page: Any) -> None:
-    async def once(socket: WebSocket) -> None:
+    async def once(peer: WebSocket) -> None:
         if gateway.sockets == 1:
-            await socket.send_json({"type": "bye", "reason": "shutdown", "retry_ms": 600_000})
-            await socket.close(1012)
+            await peer.send_json({"type": "bye", "reason": "shutdown", "retry_ms": 600_000})
+            await peer.close(1012)
         else:
-            await moving()(socket)
+            await moving()(peer)
 
     gateway = ScriptedGateway(door=once)
     with serving(gateway) as base:
@@ -272,9 +280,9 @@ def test_retry_now_does_not_wait(page: Any) -> None:
 
 
 def test_the_end_of_a_stream_is_shown_with_its_reason(page: Any) -> None:
-    async def ending(socket: WebSocket) -> None:
+    async def ending(peer: WebSocket) -> None:
         gateway.ended["door"] = "lease_expired"
-        await socket.close(4410)
+        await peer.close(4404)
 
     gateway = ScriptedGateway(door=ending)
     with serving(gateway) as base:
@@ -394,3 +402,70 @@ def test_every_control_has_a_name(page: Any) -> None:
                     or element.evaluate("(e) => e.labels?.[0]?.textContent ?? ''")
                 )
                 assert name.strip(), element.evaluate("(e) => e.outerHTML")
+
+
+# --- the real gateway ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def real_gateway(home: Path) -> Iterator[str]:
+    """`framegate serve` as a process of its own, on a free port; its address while it runs."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    environment = {**os.environ, "FRAMEGATE_HOME": str(home)}
+    command = [sys.executable, "-m", "gateway", "serve", "--port", str(port)]
+    with subprocess.Popen(command, env=environment, cwd=home) as server:
+        try:
+            wait_until_healthy(f"http://127.0.0.1:{port}/health")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait(15)
+
+
+def wait_until_healthy(url: str) -> None:
+    with httpx2.Client() as client:
+        for _ in range(200):
+            try:
+                if client.get(url).is_success:
+                    return
+            except httpx2.TransportError:
+                time.sleep(0.1)
+    pytest.fail(f"no gateway answers at {url}")
+
+
+# Publishes the moving picture from the page itself, with the client the gateway serves.
+PUBLISH = """async ({ base, id }) => {
+  const { Framegate } = await import(`${base}/client/framegate.js`);
+  const camera = new Framegate(base).publish(id);
+  const canvas = new OffscreenCanvas(320, 180);
+  const context = canvas.getContext("2d");
+  let turn = 0;
+  setInterval(async () => {
+    if (!camera.ready) return;
+    context.fillStyle = "#000";
+    context.fillRect(0, 0, 320, 180);
+    context.fillStyle = "#fff";
+    context.fillRect((turn++ * 9) % 280, 70, 40, 40);
+    camera.send(await canvas.convertToBlob({ type: "image/jpeg" }));
+  }, 50);
+  globalThis.camera = camera;
+}"""
+
+
+def test_a_page_publishes_and_another_watches_through_the_real_gateway(page: Any, tmp_path: Path) -> None:
+    with real_gateway(tmp_path) as base:
+        stream = httpx2.post(f"{base}/stream/request", json={"analyzers": ["motion"], "grace_s": 0}).json()
+        publisher = page.context.new_page()
+        publisher.goto(f"{base}/viewer")
+        publisher.evaluate(PUBLISH, {"base": base, "id": stream["stream_id"]})
+        page.goto(base + stream["viewer_url"])
+        wait_for_picture(page)
+        page.get_by_role("row", name="motion").get_by_text("ready").wait_for()
+        page.locator("#numbers").get_by_text("in step").wait_for()
+        sent, dropped = publisher.evaluate("[camera.sent, camera.dropped.credits]")
+        assert sent > 0
+        assert dropped == 0
+        httpx2.delete(f"{base}/stream/{stream['stream_id']}")
+        page.get_by_text("The stream is over: somebody ended it").wait_for()
+        assert publisher.evaluate("camera.ended") == "deleted"

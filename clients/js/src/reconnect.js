@@ -19,7 +19,7 @@ const FINAL = {
 };
 
 /** Close codes that say the stream is gone; only the gateway knows why. @type {Record<number, string>} */
-const GONE = { 4404: "not_found", 4410: "session_ended" };
+const GONE = { 4404: "not_found" };
 
 /**
  * Why it is over, as far as close code and bye tell; null when `GET /stream/{id}` must be asked.

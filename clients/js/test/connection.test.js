@@ -187,7 +187,7 @@ test("a stream that ended leaves no timer behind", async () => {
   const { world } = watching();
   world.socket.open();
   world.socket.say({ type: "bye", reason: "deleted" });
-  await world.socket.drop(4410);
+  await world.socket.drop(4404);
   assert.equal(world.timers.size, 0);
 });
 
