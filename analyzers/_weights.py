@@ -40,7 +40,7 @@ def model_folders() -> Iterator[Path]:
     for folder in os.environ.get(MODELS_DIR, "").split(os.pathsep):
         if folder:
             yield Path(folder)
-    yield Path(os.environ.get("FRAMEGATE_HOME") or user_data_dir("framegate")) / "models"
+    yield Path(os.environ.get("FRAMEGATE_HOME") or user_data_dir("framegate", appauthor=False)) / "models"
 
 
 def _given(origin: str, value: str) -> Path:

@@ -43,14 +43,8 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 
 def main() -> None:
-    """Run the command line. Ctrl-C ends it with 130, a reader that went away (`| head`) with 141, never a traceback."""
-    try:
-        app(prog_name="framegate")
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains once more when it flushes
-        raise SystemExit(141) from None
+    """Run the command line. Typer ends it with 130 on Ctrl-C and quietly when its reader has gone (`| head`)."""
+    app(prog_name="framegate")
 
 
 def _version(wanted: bool) -> None:

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, quote, urljoin, urlsplit
 
 import httpx2
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, WebSocketException
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.typing import Subprotocol
 
 from gateway.commands.client_rules import Pacing, Rest, Stop, after_asking, settled
@@ -154,28 +154,33 @@ class StreamClient:
     async def _connection(self) -> int:
         """One connection from its beginning to its end; the close code."""
         try:
-            async with connect(
+            socket = await connect(
                 self._target.socket_url(self._path),
                 subprotocols=[Subprotocol(SUBPROTOCOL)] if self._publish else None,
                 compression=None,
                 max_size=MAX_MESSAGE,
                 open_timeout=10.0,
-            ) as self._socket:
-                if self._publish:
-                    with suppress(ConnectionClosed):  # what was said before it closed is still to be read
-                        await self._socket.send(json.dumps({"type": "hello", "acks": True, "resume": self._resume}))
-                async for message in self._socket:
-                    if isinstance(message, str):
-                        self._receive(json.loads(message))
-                return self._socket.close_code or ABNORMAL
-        except ConnectionClosed as closed:
-            return closed.rcvd.code if closed.rcvd else ABNORMAL
-        except (OSError, TimeoutError, InvalidHandshake, WebSocketException):
+            )
+        except (OSError, TimeoutError, WebSocketException):
             return ABNORMAL
+        try:
+            async with socket as self._socket:
+                return await self._listen(socket)
         finally:
             self._socket = None
             self._pacing.disconnect()
             self._word.set()
+
+    async def _listen(self, socket: ClientConnection) -> int:
+        """Take in what the gateway says until it closes; the close code."""
+        if self._publish:
+            with suppress(ConnectionClosed):  # what was said before it closed is still to be read
+                await socket.send(json.dumps({"type": "hello", "acks": True, "resume": self._resume}))
+        with suppress(ConnectionClosed):
+            async for message in socket:
+                if isinstance(message, str):
+                    self._receive(json.loads(message))
+        return socket.close_code or ABNORMAL
 
     def _receive(self, message: dict[str, Any]) -> None:
         match message.get("type"):
@@ -261,10 +266,6 @@ class StreamClient:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._word.wait()
-
-    async def close(self) -> None:
-        if self._socket is not None:
-            await self._socket.close()
 
 
 def _now() -> float:

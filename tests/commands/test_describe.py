@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from gateway.commands.describe import describe_event, describe_results
 
 
@@ -31,7 +33,7 @@ def test_an_open_event_has_no_duration_and_its_label_is_not_said_twice() -> None
 
 
 def test_results_are_one_line() -> None:
-    latest = {
+    latest: dict[str, dict[str, Any]] = {
         "objects": {"state": "ready", "age_ms": 41.6, "detections": [{"label": "person"}, {"label": "person"}]},
         "motion": {"detections": []},
         "smoking": {"state": "loading"},

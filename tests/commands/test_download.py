@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
-from file_server import Served, serving
 
 from gateway.commands.download import ATTEMPTS, DownloadFailed, fetch
+from tests.commands.file_server import Served, serving
 
 BODY = os.urandom(300_000)
 DIGEST = hashlib.sha256(BODY).hexdigest()

@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from file_server import Served, serving
 
 from gateway.commands import models
 from gateway.commands.models import list_models, pull_models, verify_models
 from gateway.commands.weights import Weights
 from gateway.settings import Settings
+from tests.commands.file_server import Served, serving
 
 BODY = os.urandom(5000)
 ONE = Weights(

@@ -23,7 +23,7 @@ def write_video(path: Path, *, frames: int, fps: int = 10) -> Path:
         stream = container.add_stream("mpeg4", rate=fps)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for number in range(frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(draw(grey=number * 10), format="bgr24")))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(draw(grey=number * 8), format="bgr24")))
         container.mux(stream.encode())
     return path
 

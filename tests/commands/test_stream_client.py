@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from stream_double import Double
 from websockets.asyncio.server import ServerConnection
 
 from gateway.commands import stream_client
 from gateway.commands.stream_client import Refused, StreamClient, Target, get_stream, request_stream
+from tests.commands.stream_double import Double
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -148,7 +148,7 @@ async def test_a_patient_client_waits_for_its_turn() -> None:
 @pytest.mark.parametrize(
     ("code", "bye", "status", "answer", "reason"),
     [
-        (4410, "deleted", 404, {}, "deleted"),
+        (4404, "deleted", 404, {}, "deleted"),
         (1000, "ended", 404, {}, "ended"),
         (4409, None, 200, {}, "second_publisher"),
         (1011, None, 404, {"code": "session_ended", "reason": "lease"}, "lease"),
