@@ -82,6 +82,9 @@ def check_analyzer(cls: type[Analyzer]) -> None:
     name = getattr(cls, "name", None)
     if not (isinstance(name, str) and _NAME.fullmatch(name)):
         raise TypeError(f"{cls.__qualname__}.name must be lower-case letters, digits, - and _, got {name!r}")
+    for part in ("needs", "labels", "event_types", "load_options"):
+        if isinstance(value := getattr(cls, part), str):  # ("objects") is no tuple
+            raise TypeError(f"analyzer {name}: {part} must be a tuple of names, got {value!r}")
     if cls.analyze is Analyzer.analyze:
         raise TypeError(f"analyzer {name}: {cls.__qualname__} does not define analyze(frame, memory)")
     if not (isinstance(cls.Options, type) and is_dataclass(cls.Options)):

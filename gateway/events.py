@@ -163,6 +163,9 @@ class EventMachine:
             label=best.label if best else entry.event.label,
             seq=seq if best else entry.event.seq,
             severity=sighting.severity,
+            person_id=sighting.person_id or entry.event.person_id,
+            bag_id=sighting.bag_id or entry.event.bag_id,
+            zones=sighting.zones or entry.event.zones,
             data={**entry.event.data, **sighting.data},
         )
         entry.told_at = now

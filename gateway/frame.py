@@ -87,7 +87,10 @@ def decode(data: bytes, *, reduction: int = 1) -> Pixels:
         4: cv2.IMREAD_REDUCED_COLOR_4,
         8: cv2.IMREAD_REDUCED_COLOR_8,
     }[reduction]
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    except cv2.error:  # larger than OpenCV itself allows, or nothing at all
+        picture = None
     if picture is None:
         raise BadImage("the picture does not decode")
     return picture  # type: ignore[return-value]

@@ -110,6 +110,7 @@ class Detection:
         object.__setattr__(self, "label", _label(self.label))
         object.__setattr__(self, "score", _score(self.score))
         object.__setattr__(self, "attributes", plain_json(self.attributes, "attributes"))
+        object.__setattr__(self, "zones", tuple(_text(str(zone), "zones") for zone in self.zones))
         if self.track_id is not None:
             object.__setattr__(self, "track_id", int(self.track_id))
 
@@ -136,7 +137,8 @@ class Sighting:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "event_type", _label(self.event_type))
-        object.__setattr__(self, "key", str(self.key))
+        object.__setattr__(self, "key", _text(str(self.key), "key"))
+        object.__setattr__(self, "zones", tuple(_text(str(zone), "zones") for zone in self.zones))
         object.__setattr__(self, "score", _score(self.score))
         object.__setattr__(self, "data", plain_json(self.data, "data"))
         if self.severity not in SEVERITIES:
@@ -217,10 +219,12 @@ def plain_json(value: Any, where: str) -> Any:
     """A copy made of dict, list, str, int, float, bool and None only.
 
     numpy scalars and arrays become Python numbers and lists. Raises `ValueError` for NaN, infinities, keys that are
-    not text and anything else JSON has no word for, naming the place.
+    not text, lone surrogates and anything else JSON has no word for, naming the place.
     """
-    if value is None or isinstance(value, (str, bool, int)):
+    if value is None or isinstance(value, (bool, int)):
         return value
+    if isinstance(value, str):
+        return _text(value, where)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{where} must be finite, got {value}")
@@ -228,7 +232,7 @@ def plain_json(value: Any, where: str) -> Any:
     if isinstance(value, Mapping):
         if bad := next((key for key in value if not isinstance(key, str)), None):
             raise ValueError(f"{where} must have text keys, got {bad!r}")
-        return {key: plain_json(item, f"{where}.{key}") for key, item in value.items()}
+        return {_text(key, where): plain_json(item, f"{where}.{key}") for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain_json(item, f"{where}[{index}]") for index, item in enumerate(value)]
     if hasattr(value, "tolist"):  # numpy scalar or array, without importing numpy
@@ -242,6 +246,14 @@ def _all(items: Any, kind: type, where: str) -> tuple[Any, ...]:
         if not isinstance(item, kind):
             raise TypeError(f"{where}[{index}] must be a {kind.__name__}, got {type(item).__name__}")
     return found
+
+
+def _text(value: str, where: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{where} must be text that has a UTF-8 form, got {value[:40]!r}") from None
+    return value
 
 
 def _label(value: object) -> str:

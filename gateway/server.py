@@ -18,7 +18,9 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import Message, Send
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from gateway.engine.hub import Hub
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 BACKLOG = 1024
 SEND_BUFFER = 256 * 1024  # what the kernel may hold for one peer, before its slowness becomes ours to see
 USER_TIMEOUT_MS = 10_000  # unacknowledged data for this long ends the connection (RFC 5482)
+LINGER_S = 1.0  # how long who was refused in the middle of a body has to read why
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -62,12 +65,70 @@ def _reset(transport: asyncio.Transport) -> Callable[[], None]:
     return reset
 
 
-class HttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1; hands the application a way to reset its connection."""
+def _straight(cycle: RequestResponseCycle) -> Send:
+    """A `send` for the body: past all middleware, which looks at how an answer begins, and without uvicorn's copy.
 
-    def on_headers_complete(self) -> None:
-        self.scope["extensions"] = {"framegate.reset": {"reset": _reset(self.transport)}}
-        super().on_headers_complete()
+    It joins a chunk's size and bytes for every client anew; here a part's bytes go to all of them as they are. With 50
+    viewers of 60 KB pictures the middleware takes 10 % of the CPU and the copy 12 %.
+    """
+    flow, transport = cycle.flow, cycle.transport
+
+    async def send(message: Message) -> None:
+        if not (cycle.chunked_encoding and message["more_body"]):
+            await cycle.send(message)  # type: ignore[arg-type]  # Starlette's messages are plain dicts
+            return
+        if flow.write_paused and not cycle.disconnected:
+            await flow.drain()
+        if not cycle.disconnected:
+            body = message["body"]
+            transport.writelines((b"%x\r\n" % len(body), body, b"\r\n"))
+
+    return send
+
+
+def _unframed(cycle: RequestResponseCycle) -> Send:
+    """A `send` for HTTP/1.0, which knows no chunks: an answer without a length ends with its connection."""
+    framed, endless = cycle.send, False
+
+    async def send(message: Message) -> None:
+        nonlocal endless
+        if message["type"] == "http.response.start":
+            endless = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
+        if endless:  # every piece is just what was promised
+            cycle.chunked_encoding = False
+            cycle.expected_content_length = len(message.get("body", b""))
+        await framed(message)  # type: ignore[arg-type]
+
+    return send
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """HTTP/1.x; hands the application a way to reset its connection, and one to send endless bodies straight."""
+
+    _lingering = False
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        if cycle.scope["http_version"] == "1.0":
+            cycle.send = _unframed(cycle)  # type: ignore[method-assign, assignment]
+        cycle.scope["extensions"] = {
+            "framegate.reset": {"reset": _reset(self.transport)},
+            "framegate.send": {"send": _straight(cycle)},
+        }
+        super()._start_asgi_task(cycle, app)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._lingering:
+            super().data_received(data)
+
+    def on_response_complete(self) -> None:
+        """uvicorn would go on reading a body that is answered already, for as long as it comes."""
+        unread = not self.pipeline and self.cycle.more_body
+        super().on_response_complete()
+        if unread and not self.transport.is_closing():
+            self._lingering = True
+            self._unset_keepalive_if_required()
+            self.transport.write_eof()  # closing at once would reset, and the answer might be lost
+            self.loop.call_later(LINGER_S, self.transport.abort)
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -83,6 +144,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, hub: Hub) -> None:
         super().__init__(config)
+        self.servers = []  # none yet; a signal may come before uvicorn has made them
         self._hub = hub
         self._stopping: asyncio.Task[None] | None = None
         self._signals = 0
@@ -90,6 +152,7 @@ class Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """uvicorn would raise the signal again after its shutdown, so that the exit code were not 0."""
+        self._loop = asyncio.get_running_loop()
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
@@ -113,10 +176,6 @@ class Server(uvicorn.Server):
     def _begin_drain(self) -> None:
         if self._stopping is None:
             self._stopping = self._loop.create_task(self._drain())
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._loop = asyncio.get_running_loop()
-        await super().startup(sockets)
 
     async def _drain(self) -> None:
         for listener in self.servers:

@@ -206,12 +206,15 @@ def config_path() -> Path:
 def load(**flags: Any) -> Settings:
     """Read all sources; `flags` win. Raises `SystemExit` with one line per problem, naming key and value."""
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
 
     if os.environ.get("MONGODB_URL"):
         raise SystemExit("MONGODB_URL is set, but the database is SQL now: unset it and see database_url in the docs")
     check_file(config_path())
     try:
         return Settings(**flags)
+    except SettingsError as error:
+        raise SystemExit(f'settings are wrong\n  {error}: lists and tables are JSON there, as ["a", "b"]') from None
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
         raise SystemExit("settings are wrong\n  " + "\n  ".join(lines)) from None

@@ -51,7 +51,7 @@ def request_id(scope: Scope) -> str:
 def problem(
     scope: Scope, status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: Any
 ) -> Response:
-    """A problem document."""
+    """A problem document. It names the request itself: refused upgrades and our own bugs pass no middleware."""
     body = {
         "type": "about:blank",
         "title": _TITLES.get(status, "Error"),
@@ -61,7 +61,7 @@ def problem(
         "request_id": request_id(scope),
         **more,
     }
-    return Response(json.dumps(body), status, headers, PROBLEM)
+    return Response(json.dumps(body), status, {**(headers or {}), "X-Request-Id": request_id(scope)}, PROBLEM)
 
 
 def problem_of(scope: Scope, error: GatewayError) -> Response:

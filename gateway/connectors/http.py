@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
+from gateway.connectors.multipart import PictureParts
 from gateway.engine.session import Session
 from gateway.errors import BadMessage, GatewayError, ImageTooLarge
 from gateway.frame import Frame
-from gateway.protocol import FrameIn, RelayIn, parse_frame, parse_text, parse_time, sniffed
+from gateway.protocol import BAD_IMAGES_TOLERATED, FrameIn, RelayIn, parse_frame, parse_text, parse_time, sniffed
 from gateway.web import hub_of
 
 WAIT_S = 10.0  # how long ?wait=1 waits for the slowest analyzer
@@ -65,7 +66,7 @@ async def post_frame(
     captured_at = event.captured_at or parse_time(_number(ts))
     image = event.image if event.kind == "jpeg" else await session.transcode(event.image)
     names = [stage.name for stage in session.stages] if wait else []
-    with session.answers.expect(max(event.seq or 0, session.next_seq), names) as answer:
+    with session.answers.expect(session.seq_for(event.seq), names) as answer:
         frame = _put(session, image, event.seq, captured_at)
         session.lease.posted(hub.clock())
         session.changed.set()
@@ -134,19 +135,20 @@ async def post_frames(request: Request, stream_id: str) -> Response:
     session.claim(publisher)
     session.lease.join()
     session.changed.set()
-    accepted, errors = 0, []
+    accepted = errors = 0
     try:
-        async for image in _images(request, session.settings.limits.max_message_bytes):
-            if publisher.replaced or session.reason is not None:
-                break
-            try:
-                accepted += session.put(image) is not None
-            except GatewayError as error:
-                errors.append(error)
-                if len(errors) >= 10:  # as on the socket: a run of bad pictures is not a stream
-                    raise
-            else:
-                errors.clear()
+        async with aclosing(_images(request, session.settings.limits.max_message_bytes)) as images:
+            async for image in images:
+                if publisher.replaced or session.reason is not None:
+                    break
+                try:
+                    accepted += session.put(image) is not None
+                except GatewayError:
+                    errors += 1
+                    if errors >= BAD_IMAGES_TOLERATED:
+                        raise
+                else:
+                    errors = 0
     except ClientDisconnect:
         pass
     finally:
@@ -156,30 +158,9 @@ async def post_frames(request: Request, stream_id: str) -> Response:
     return JSONResponse({"accepted": accepted, "next_seq": session.next_seq})
 
 
-async def _images(request: Request, most: int) -> AsyncIterator[bytes]:
+async def _images(request: Request, most: int) -> AsyncGenerator[bytes]:
     """The bodies of the parts as they become complete. Raises `BadMessage` or `ImageTooLarge`."""
-    kind, options = parse_options_header(request.headers.get("content-type"))
-    boundary = options.get(b"boundary", b"").removeprefix(b"--")
-    if not kind.startswith(b"multipart/") or not boundary:
-        raise BadMessage("expected Content-Type: multipart/x-mixed-replace; boundary=...", code="multipart")
-    part = bytearray()
-    done: list[bytes] = []
-
-    def data(chunk: bytes, start: int, end: int) -> None:
-        if len(part) + end - start > most:
-            raise ImageTooLarge(f"a part is larger than the limit of {most} bytes", code="body_too_large")
-        part.extend(memoryview(chunk)[start:end])
-
-    def finish() -> None:
-        done.append(bytes(part))
-        part.clear()
-
-    parser = MultipartParser(boundary, {"on_part_data": data, "on_part_end": finish})
+    parts = PictureParts(request.headers.get("content-type"), most=most)
     async for chunk in request.stream():
-        try:
-            parser.write(chunk)
-        except ValueError as error:
-            raise BadMessage(f"not the multipart body it says it is: {error}", code="multipart") from None
-        for image in done:
+        for image in parts.feed(chunk):
             yield image
-        done.clear()

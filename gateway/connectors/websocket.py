@@ -117,7 +117,8 @@ class StreamClient:
         async with asyncio.TaskGroup() as tasks:
             reader = tasks.create_task(self._read())
             transcoder = tasks.create_task(self._transcode())
-            await self._write()
+            # A task of its own: resumed for every message, it must not climb through all layers of the application.
+            await tasks.create_task(self._write())
             reader.cancel()
             transcoder.cancel()
 

@@ -24,6 +24,10 @@ class Answer:
         if not self._waiting:
             self._complete.set()
 
+    def give_up(self) -> None:
+        """Nothing more will come."""
+        self._complete.set()
+
     async def complete(self, timeout_s: float) -> bool:
         """Wait until every analyzer has settled; False if that took too long."""
         try:
@@ -47,6 +51,11 @@ class Answers:
             yield answer
         finally:
             self._expected.pop(seq, None)
+
+    def close(self) -> None:
+        """The session is over."""
+        for answer in self._expected.values():
+            answer.give_up()
 
     def settle(self, seq: int, name: str, outcome: dict[str, Any]) -> None:
         if answer := self._expected.get(seq):

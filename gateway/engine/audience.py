@@ -24,6 +24,7 @@ class Audience:
         self._subscribers: set[Subscriber] = set()
         self._raw = Outlet()
         self._redrawn: dict[Variant, RedrawnOutlet] = {}
+        self._lost: Counter[str] = Counter()  # by those who have left
 
     def __len__(self) -> int:
         return len(self._everybody())
@@ -32,8 +33,8 @@ class Audience:
         return self._subscribers.union(self._raw.viewers, *(outlet.viewers for outlet in self._redrawn.values()))
 
     def dropped(self) -> Counter[str]:
-        """What slow viewers lost, of those who are still there."""
-        lost: Counter[str] = Counter()
+        """What slow viewers lost."""
+        lost = self._lost.copy()
         for subscriber in self._everybody():
             lost.update(subscriber.dropped)
         return lost
@@ -83,6 +84,9 @@ class Audience:
                 del self._redrawn[variant]
 
     def leave(self, subscriber: Subscriber) -> None:
+        """Neither messages nor pictures any more; what it lost stays counted."""
+        if subscriber in self._everybody():
+            self._lost.update(subscriber.dropped)
         self._subscribers.discard(subscriber)
         self.unwatch(subscriber)
 

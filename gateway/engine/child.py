@@ -119,6 +119,7 @@ def _die_with_parent() -> None:
 
 def main() -> None:
     child = Child(socket.socket(fileno=int(sys.argv[1])))
+    os.dup2(2, 1)  # what a plugin prints must not mix with what a command prints, such as JSON
     logging.basicConfig(level=os.environ.get("FRAMEGATE_CHILD_LOG", "WARNING"), handlers=[WireLog(child)])
     for number in (signal.SIGINT, signal.SIGTERM):  # both may reach the whole group; the parent decides
         signal.signal(number, signal.SIG_IGN)

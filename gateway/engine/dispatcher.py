@@ -69,12 +69,16 @@ class Dispatcher:
     def leave(self, slot: Slot) -> None:
         """The session is over."""
         self._line.pop(slot, None)
+        slot.leave()
         self.worker.forget(slot.session.id)
 
     # --- life --------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Keep the worker running, with a growing pause between starts; ends only by cancellation."""
+        """Keep the worker running; ends only by cancellation.
+
+        The pause between starts grows while it dies without a job. What dies of jobs, the breakers keep from it.
+        """
         pause = 1.0
         try:
             while True:
@@ -128,13 +132,15 @@ class Dispatcher:
         while True:
             while not self._line:
                 await self._bell.wait()
-            slot = next(iter(self._line))
-            del self._line[slot]
-            frame = slot.frames.take()
-            if frame is not None:
-                await self._turn(slot, frame)
+            await self._turn()
 
-    async def _turn(self, slot: Slot, frame: Frame) -> None:
+    async def _turn(self) -> None:
+        """The turn of who has waited longest. Waiting for the next one must not hold on to this one's session."""
+        slot = next(iter(self._line))
+        del self._line[slot]
+        frame = slot.frames.take()
+        if frame is None:
+            return
         due = self._due(slot, frame)
         if due:
             await self._job(slot, frame, due)
@@ -168,6 +174,7 @@ class Dispatcher:
         job = _job(slot, frame, due)
         results: dict[str, Any] = {}
         waiting = list(due)
+        self.jobs += 1
         try:
             async with aclosing(self.worker.run(job, frame.jpeg)) as reports:  # type: ignore[type-var]
                 while waiting:
@@ -180,7 +187,6 @@ class Dispatcher:
         except WorkerDied as died:
             self._blame(slot, frame, waiting, str(died))
             raise
-        self.jobs += 1
         slot.session.job_done(frame, results, slot)
 
     async def _next(self, reports: AsyncIterator[Report], runner: Runner) -> Report:

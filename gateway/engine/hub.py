@@ -23,7 +23,7 @@ from gateway.engine.picture import Painter
 from gateway.engine.plugins import BUILT_IN, Manifest, PluginSpec, discover
 from gateway.engine.runner import Runner
 from gateway.engine.session import Session, SessionRequest
-from gateway.engine.slot import Slot, Stage
+from gateway.engine.slot import Slot, Stage, in_line
 from gateway.engine.worker import ProcessWorker, ThreadWorker, Worker, WorkerSetup
 from gateway.errors import AtCapacity, NotFound, SessionEnded, UnknownOption
 from gateway.settings import Settings
@@ -181,24 +181,25 @@ class Hub:
         return session
 
     def _places(self, session: Session, request: SessionRequest) -> list[tuple[Dispatcher, Slot]]:
-        """The session's slots: its analyzers and what they need, grouped by the worker they live in."""
+        """The session's slots: its analyzers and what they need, by worker and by whose results they wait for."""
         wishes = request.options or {}
-        stages: dict[Dispatcher, list[Stage]] = {}
-        for name in self.resolve(request.analyzers):
-            runner = self.runners[name]
-            fps = {**self.settings.analyzers.get(name, {}), **wishes.get(name, {})}.get("fps")
-            options = {key: value for key, value in wishes.get(name, {}).items() if key not in HOST_OPTIONS}
-            _check_options(runner, options, fps)
-            stages.setdefault(self._homes[name], []).append(Stage(runner, options, fps))
-            self._homes[name].want(runner)
-        if unused := wishes.keys() - {stage.name for group in stages.values() for stage in group}:
+        stages = [self._stage(name, wishes.get(name, {})) for name in self.resolve(request.analyzers)]
+        if unused := wishes.keys() - {stage.name for stage in stages}:
             raise UnknownOption(f"options for {min(unused)}, which is not among this stream's analyzers")
-        slots = [(dispatcher, Slot(session, group)) for dispatcher, group in stages.items()]
-        for _, slot in slots:
-            if needs := slot.needs_from_elsewhere:
-                source = next(other for _, other in slots if needs & {stage.name for stage in other.stages})
-                source.feeds.append(slot)
-        return slots
+        places: list[tuple[Dispatcher, Slot]] = []
+        for stage in stages:
+            _settle(stage, self._homes[stage.name], places, session)
+        for stage in stages:
+            self._homes[stage.name].want(stage.runner)
+        return places
+
+    def _stage(self, name: str, wishes: Mapping[str, Any]) -> Stage:
+        """An analyzer with a session's options. Raises `UnknownOption`."""
+        runner = self.runners[name]
+        fps = {**self.settings.analyzers.get(name, {}), **wishes}.get("fps")
+        options = {key: value for key, value in wishes.items() if key not in HOST_OPTIONS}
+        _check_options(runner, options, fps)
+        return Stage(runner, options, fps)
 
     def resolve(self, wanted: Iterable[str] | None) -> list[str]:
         """The analyzers to run, needs added and first. None: the default set. Raises `UnknownOption`."""
@@ -234,7 +235,9 @@ class Hub:
     def get(self, stream_id: str) -> Session:
         """A live session. Raises `SessionEnded` for a while after its end, then `NotFound`."""
         if session := self.sessions.get(stream_id):
-            return session
+            if session.reason is None:
+                return session
+            raise SessionEnded(f"the stream has ended: {session.reason}", reason=session.reason)
         if ended := self._ended.get(stream_id):
             at, reason = ended
             if self.clock() - at <= self.settings.stream.ended_kept_s:
@@ -282,6 +285,22 @@ class Hub:
 def _retry_ms() -> int:
     """When a client may come back after a restart: spread, so that not all come at once."""
     return 500 + secrets.randbelow(2000)
+
+
+def _settle(stage: Stage, home: Dispatcher, places: list[tuple[Dispatcher, Slot]], session: Session) -> None:
+    """Put an analyzer in a slot at its worker. One that needs nothing from elsewhere waits for nobody elsewhere."""
+    needs = set(stage.runner.manifest.needs)
+    for dispatcher, slot in places:
+        if dispatcher is home and (needs <= slot.known if needs else slot.source is None):
+            slot.stages.append(stage)
+            return
+    slot = Slot(session, [stage])
+    if needs:
+        try:
+            slot.follow(in_line([other for _, other in places if needs & {there.name for there in other.stages}]))
+        except ValueError:
+            raise UnknownOption(f"{stage.name} needs {', '.join(needs)}, which cannot see the same frames") from None
+    places.append((home, slot))
 
 
 def _check_options(runner: Runner, options: Mapping[str, Any], fps: object) -> None:

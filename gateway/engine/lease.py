@@ -9,6 +9,7 @@ the last picture came by a plain POST  that moment + lease (a POST has no leavin
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -39,17 +40,19 @@ class Lease:
 
     def deadline(self) -> float | None:
         """The moment the session ends if nothing changes; None while somebody is connected."""
-        if self.clients:
-            return None
-        if self.left_at is None and self.posted_at is None:
-            return self.opened_at + self.lease_s
-        ends = [self.posted_at + self.lease_s] if self.posted_at is not None else []
-        if self.left_at is not None:
-            ends.append(self.left_at + (self.lease_s if self.readers else self.grace_s))
-        return max(ends)
+        return None if self.clients else max(self._ends())[0]
 
     def reason(self) -> str:
         """Why it ended, if it ended at the deadline."""
+        return max(self._ends())[1]
+
+    def _ends(self) -> Iterator[tuple[float, str]]:
+        """How long each thing that happened keeps the session, and the word for having waited in vain."""
         if self.left_at is None and self.posted_at is None:
-            return "never_joined"
-        return "lease_expired" if self.readers or self.left_at is None else "last_client_left"
+            yield self.opened_at + self.lease_s, "never_joined"
+        if self.posted_at is not None:
+            yield self.posted_at + self.lease_s, "lease_expired"
+        if self.left_at is not None:
+            yield self.left_at + self.grace_s, "last_client_left"
+            if self.readers:
+                yield self.left_at + self.lease_s, "lease_expired"

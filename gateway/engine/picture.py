@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+JOB_S = 5.0  # a picture that takes longer is given up, with the worker
+START_S = 30.0  # the first one waits for OpenCV to load
+
 Overlay = Mapping[str, Any]  # analyzer name -> its result as JSON
 
 
@@ -88,12 +91,12 @@ class Painter:
     async def _ask(self, order: dict[str, Any], payload: bytes) -> bytes:
         async with self._turn:  # one job in flight; the lock is fair, so variants take turns
             try:
-                if not self._running:
-                    await self._child.start()
-                    await self._child.receive()
-                    self._running = True
-                self._child.send({**order, "id": 0}, payload)
-                async with asyncio.timeout(5.0):
+                async with asyncio.timeout(JOB_S if self._running else START_S):
+                    if not self._running:
+                        await self._child.start()
+                        await self._child.receive()
+                        self._running = True
+                    self._child.send({**order, "id": 0}, payload)
                     answer, jpeg = await self._child.receive()
             except (WorkerDied, TimeoutError, asyncio.CancelledError) as error:
                 self._running = False
@@ -140,7 +143,8 @@ class RedrawnOutlet(Outlet):
         self._orders.put((frame, overlay))
 
     def close(self) -> None:
-        """Nobody watches any more: `run()` ends."""
+        """Nobody watches any more: `run()` ends, and what waits is not made."""
+        self._orders.take()
         self._orders.close()
 
     async def run(self) -> None:

@@ -91,10 +91,11 @@ class Loaded:
     failed: dict[str, str] = field(default_factory=dict)
 
     def add(self, cls: type[Analyzer], spec: PluginSpec) -> None:
-        """Raises `TypeError` for a class that breaks the contract, or whose name is taken."""
+        """Raises for a class that breaks the contract, or whose name is taken."""
         check_analyzer(cls)
         if other := self.analyzers.get(cls.name):
             raise TypeError(f"two analyzers are called {cls.name}: {_owner(other[1])} and {_owner(spec)}")
+        self.manifests[cls.name] = manifest(cls, spec)
         self.analyzers[cls.name] = (cls, spec)
 
 
@@ -105,7 +106,7 @@ def load(specs: Iterable[PluginSpec]) -> Loaded:
         try:
             for cls in _analyzers_of(spec):
                 loaded.add(cls, spec)
-        except Exception:
+        except (Exception, SystemExit):  # a script taken for a plugin calls sys.exit()
             loaded.failed[spec.name] = traceback.format_exc(limit=-6)
             log.warning("plugin %s: failed to load", spec.name, exc_info=True)
     return loaded

@@ -26,6 +26,7 @@ class Runner:
         self.calls = 0
         self.failures = 0
         self.mean_ms = 0.0
+        self._warm = False
         self._row = 0
         self._opens = 0
         self._retry_at = 0.0
@@ -43,26 +44,29 @@ class Runner:
         return None if self.state == "ready" else self.state
 
     def limit_s(self) -> float:
-        """How long a call may take before its worker is given up; the first one may warm up."""
-        return self.rules.kill_s if self.calls else self.rules.first_call_s
+        """How long a call may take before its worker is given up; the first one after loading may warm up."""
+        return self.rules.kill_s if self._warm else self.rules.first_call_s
 
     def prepared(self, state: State, reason: str | None = None, traceback: str | None = None) -> None:
         """Its model was loaded, or was not. One that failed too often before stays out of use until its next try."""
+        self._warm = False
         if state == "ready" and self._row >= self.rules.breaker_failures:
             self.state = "open"
-        else:
-            self.state, self.reason, self.traceback = state, reason, traceback
+            return
+        self.state = state
+        if reason or not self._row:  # else the last failure stays the best explanation
+            self.reason, self.traceback = reason, traceback
 
     def succeeded(self, ms: float, now: float) -> None:
-        """A call came back; a slow one counts as a failure, unless it was the first."""
-        first = self.calls == 0
+        """A call came back; a slow one counts as a failure, unless it was the first after loading."""
+        warm, self._warm = self._warm, True
         self.calls += 1
-        self.mean_ms = ms if first else 0.9 * self.mean_ms + 0.1 * ms
-        if ms > self.rules.deadline_s * 1e3 and not first:
+        self.mean_ms = 0.9 * self.mean_ms + 0.1 * ms if warm else ms
+        if ms > self.rules.deadline_s * 1e3 and warm:
             self.failed(f"took {ms:.0f} ms, the deadline is {self.rules.deadline_s * 1e3:.0f} ms", now)
         else:
             self._row = self._opens = 0
-            self.state, self.reason = "ready", None
+            self.state, self.reason, self.traceback = "ready", None, None
 
     def failed(self, reason: str, now: float, traceback: str | None = None) -> None:
         """A call raised, was too slow or took its worker along."""

@@ -24,7 +24,7 @@ from gateway.engine.rate import Allowance, Rate
 from gateway.engine.slot import Slot, Stage
 from gateway.engine.subscriber import Subscriber
 from gateway.engine.timeline import Timeline
-from gateway.errors import GatewayError, NoPicture, SecondPublisher
+from gateway.errors import GatewayError, NoPicture, SecondPublisher, SessionEnded
 from gateway.frame import Frame, iso
 from gateway.jpeg import read_header, tidied
 from gateway.protocol import CLOSE_RESTART, SCHEMA, bye_message, message
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 State = Literal["waiting", "live", "stale", "ended"]
 
 SILENT_S = 2.0  # a publisher that sent nothing for this long may be replaced
+SEQ_CLAIMS = 2**31  # so that a year of frames has room above it in the header's 32 bits
 TICK_S = 0.25  # how finely stalled viewers, idle pictures and ends of events are noticed
 
 
@@ -181,7 +182,12 @@ class Session:
     # --- frames in ---------------------------------------------------------------------------------------------------
 
     def put(self, jpeg: bytes, *, seq: int | None = None, captured_at: datetime | None = None) -> Frame | None:
-        """Take a JPEG; None if it came faster than the stream's `max_fps`. Raises `BadImage` or `ImageTooLarge`."""
+        """Take a JPEG; None if it came faster than the stream's `max_fps`.
+
+        Raises `BadImage` or `ImageTooLarge`, and `SessionEnded` when it comes too late.
+        """
+        if self.reason is not None:
+            raise SessionEnded(f"the stream has ended: {self.reason}", reason=self.reason)
         now = self._clock()
         if not self._allowance.take(now):
             self.ingest_dropped["max_fps"] += 1
@@ -191,8 +197,7 @@ class Session:
         except GatewayError as error:
             self.ingest_dropped[error.code] += 1
             raise
-        if seq is None or seq < self.next_seq:
-            seq = self.next_seq
+        seq = self.seq_for(seq)
         self.next_seq = seq + 1
         frame = Frame(
             seq,
@@ -206,6 +211,10 @@ class Session:
         self._fan_out(frame, now)
         return frame
 
+    def seq_for(self, claim: int | None) -> int:
+        """The number the next frame gets: its sender's, unless that steps back or leaves no room for those to come."""
+        return self.next_seq if claim is None or not self.next_seq <= claim < SEQ_CLAIMS else claim
+
     async def transcode(self, image: bytes) -> bytes:
         """A PNG or WebP as JPEG, through the picture worker."""
         try:
@@ -218,7 +227,7 @@ class Session:
         first, self.latest = self.latest is None, frame
         self.frames.tick(now)
         for dispatcher, slot in self._places:
-            if not slot.needs_from_elsewhere:
+            if slot.source is None:
                 dispatcher.offer(slot, frame)
         self.audience.show(frame, undrawn=not self._places)
         if first:
@@ -239,7 +248,9 @@ class Session:
     def job_done(self, frame: Frame, results: Mapping[str, Any], slot: Slot) -> None:
         """A worker is through with a frame: draw it, and pass it on to analyzers elsewhere that need its results."""
         self.findings.draw(frame)
-        if slot.feeds:
+        if self.reason is not None:
+            slot.pass_fed(frame, "ended")
+        elif slot.feeds:
             seen = {**frame.results, **{name: result_from_json(item) for name, item in results.items()}}
             for dispatcher, fed in self._places:
                 if fed in slot.feeds:
@@ -353,3 +364,4 @@ class Session:
         self.audience.close(code, reason, bye_message(reason, retry_ms=retry_ms))
         for dispatcher, slot in self._places:
             dispatcher.leave(slot)
+        self.answers.close()

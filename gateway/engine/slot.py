@@ -52,21 +52,39 @@ class Stage:
 class Slot:
     """The latest-frame slot of a session at a worker. `stages` are in an order in which needs come first.
 
-    `feeds` are slots at other workers that get this one's frames afterwards, together with its results.
+    `feeds` are slots that get this one's frames afterwards, together with its results; `source` is the way back.
     """
 
     def __init__(self, session: Session, stages: list[Stage]) -> None:
         self.session = session
         self.stages = stages
         self.feeds: list[Slot] = []
+        self.source: Slot | None = None
         self.frames: Mailbox[Frame] = Mailbox(1)
         self.replaced = 0
 
     @property
-    def needs_from_elsewhere(self) -> frozenset[str]:
-        """Analyzers of other workers whose results this slot's frames must carry."""
-        here = {stage.name for stage in self.stages}
-        return frozenset(need for stage in self.stages for need in stage.runner.manifest.needs) - here
+    def line(self) -> list[Slot]:
+        """This slot and those its frames come through, the nearest first."""
+        return [self, *(self.source.line if self.source else [])]
+
+    @property
+    def known(self) -> set[str]:
+        """Analyzers whose results for a frame are there when this slot is through with it."""
+        return {stage.name for slot in self.line for stage in slot.stages}
+
+    def follow(self, source: Slot) -> None:
+        """Get frames from another slot from now on, no longer from the camera or from whom it followed before."""
+        if self.source is not None:
+            self.source.feeds.remove(self)
+        self.source = source
+        source.feeds.append(self)
+
+    def leave(self) -> None:
+        """The session is over: a frame that still waits goes by."""
+        frame = self.frames.take()
+        if frame is not None:
+            self.pass_all(frame, "ended")
 
     def put(self, frame: Frame) -> None:
         """Offer a frame; an older one that nobody took is replaced and counted for each analyzer."""
@@ -81,11 +99,29 @@ class Slot:
             self.pass_by(frame, stage, reason)
         self.pass_fed(frame)
 
-    def pass_fed(self, frame: Frame) -> None:
+    def pass_fed(self, frame: Frame, reason: str = "upstream") -> None:
         for fed in self.feeds:
-            fed.pass_all(frame, "upstream")
+            fed.pass_all(frame, reason)
 
     def pass_by(self, frame: Frame, stage: Stage, reason: str) -> None:
         """An analyzer does not see a frame: counted under the reason, told to who waits for that very frame."""
         stage.dropped[reason] += 1
         self.session.answers.settle(frame.seq, stage.name, {"state": stage.runner.state, "dropped": reason})
+
+
+def in_line(slots: list[Slot]) -> Slot:
+    """Slots one behind the other, so that the last knows what all know; that last. Raises `ValueError` if it cannot be.
+
+    Analyzers that worked side by side, each on its own newest frame, then work on the same frames.
+    """
+    last, *others = slots
+    for slot in others:
+        if last in slot.line:
+            last = slot
+        elif slot not in last.line:
+            before, after = (last, slot) if slot.source is None or slot.source in last.line else (slot, last)
+            if after.source is not None and after.source not in before.line:
+                raise ValueError("both already follow somebody else")
+            after.follow(before)
+            last = after
+    return last

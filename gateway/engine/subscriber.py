@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 
 from gateway.engine.mailbox import Bell, Closed, Mailbox
@@ -38,6 +39,7 @@ class Subscriber:
         self.fill = fill
         self.reset = reset
         self.farewell: tuple[int, str] | None = None
+        self.over = asyncio.Event()  # set with the farewell
         self.shown_at = float("-inf")
         self.sending_since: float | None = None
 
@@ -62,6 +64,7 @@ class Subscriber:
             if last_words is not None:
                 self._messages.put(last_words)
             self.farewell = (code, reason)
+            self.over.set()
             self._messages.close()
             self._pictures.close()
 

@@ -7,15 +7,12 @@ picture, whatever the number of viewers.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from gateway.engine.mailbox import Closed
 from gateway.engine.picture import Picture, Variant
 from gateway.engine.subscriber import Subscriber
 from gateway.frame import iso
@@ -58,13 +55,22 @@ async def mjpeg(
     subscriber = Subscriber(messages=1, topics=(), fill=True)
     session.watch(subscriber, variant_of(hub.settings.mjpeg, draw=draw, width=width, quality=quality))
     session.lease.readers += 1
+    session.changed.set()
 
     def end() -> None:
         session.audience.leave(subscriber)
         session.lease.readers -= 1
         session.changed.set()
 
-    return SubscriberBody(subscriber, _parts(subscriber, fps), headers=HEADERS, clock=hub.clock, on_end=end)
+    return SubscriberBody(
+        subscriber,
+        _wrapped,
+        opening=_LINE,
+        headers=HEADERS,
+        clock=hub.clock,
+        on_end=end,
+        gap=1.0 / fps if fps else 0.0,
+    )
 
 
 def variant_of(rules: Mjpeg, *, draw: str, width: int | None, quality: int | None) -> Variant:
@@ -77,18 +83,8 @@ def variant_of(rules: Mjpeg, *, draw: str, width: int | None, quality: int | Non
     )
 
 
-async def _parts(subscriber: Subscriber, fps: float | None) -> AsyncIterator[bytes]:
-    gap = 1.0 / fps if fps else 0.0
-    yield _LINE
-    while True:
-        try:
-            picture = await subscriber.next()
-        except Closed:
-            return
-        if isinstance(picture, Picture):
-            yield picture.once("mjpeg", _part)
-            if gap:
-                await asyncio.sleep(gap)
+def _wrapped(item: str | Picture) -> bytes:
+    return item.once("mjpeg", _part) if isinstance(item, Picture) else b""
 
 
 def _part(picture: Picture) -> bytes:

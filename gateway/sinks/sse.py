@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic_core import from_json
 from starlette.responses import Response
 
-from gateway.engine.mailbox import Closed
+from gateway.engine.picture import Picture
 from gateway.engine.subscriber import Subscriber
 from gateway.errors import UnknownOption
 from gateway.protocol import TOPICS, Topic
@@ -43,13 +42,16 @@ async def events(
     subscriber = Subscriber(messages=hub.settings.stream.viewer_messages, topics=_topics(topics))
     session.audience.subscribe(subscriber)
     session.lease.readers += 1
+    session.changed.set()
 
     def end() -> None:
         session.audience.leave(subscriber)
         session.lease.readers -= 1
         session.changed.set()
 
-    return SubscriberBody(subscriber, _parts(subscriber), headers=HEADERS, clock=hub.clock, on_end=end)
+    return SubscriberBody(
+        subscriber, _wrapped, opening=b": framegate\n\n", headers=HEADERS, clock=hub.clock, on_end=end
+    )
 
 
 def _topics(wish: str) -> list[Topic]:
@@ -61,15 +63,8 @@ def _topics(wish: str) -> list[Topic]:
     return chosen
 
 
-async def _parts(subscriber: Subscriber) -> AsyncIterator[bytes]:
-    yield b": framegate\n\n"
-    while True:
-        try:
-            text = await subscriber.next()
-        except Closed:
-            return
-        if isinstance(text, str):
-            yield b"event: %b\ndata: %b\n\n" % (_kind(text).encode(), text.encode())
+def _wrapped(item: str | Picture) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (_kind(item).encode(), item.encode()) if isinstance(item, str) else b""
 
 
 def _kind(text: str) -> str:

@@ -1,0 +1,108 @@
+"""The two sides of a comparison, each a child process on a free loopback port: the gateway as people start it, and a
+bare server of `bench.bare`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.cores import Cores, pinned
+
+ROOT = Path(__file__).parent.parent
+START_S = 30.0
+_ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
+
+Address = tuple[str, int]
+
+
+class Server:
+    """A running server, seen from outside."""
+
+    def __init__(self, address: Address, pid: int) -> None:
+        self.address = address
+        self._process = psutil.Process(pid)
+
+    def cpu_s(self) -> float:
+        """CPU time its process has used, without its children."""
+        times = self._process.cpu_times()
+        return float(times.user + times.system)
+
+    def get(self, path: str) -> Any:
+        return self._ask("GET", path)
+
+    def post(self, path: str, body: Any) -> Any:
+        return self._ask("POST", path, json.dumps(body))
+
+    def _ask(self, method: str, path: str, body: str | None = None) -> Any:
+        connection = HTTPConnection(*self.address, timeout=10.0)
+        try:
+            connection.request(method, path, body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            text = answer.read()
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise RuntimeError(f"{method} {path}: {answer.status} {text[:200]!r}")
+        return json.loads(text)
+
+
+@contextmanager
+def gateway(cores: Cores, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """`framegate serve` with nobody's settings but these (`FRAMEGATE_` keys) and a data folder of its own."""
+    ours = {key: value for key, value in os.environ.items() if key == "FRAMEGATE_MODELS_DIR"}
+    with tempfile.TemporaryDirectory(prefix="framegate-bench-") as folder:
+        rules = {"FRAMEGATE_HOME": f"{folder}/home", "FRAMEGATE_LOG__LEVEL": "WARNING", **ours, **(settings or {})}
+        with _running(["-m", "gateway", "serve", "--port", "0"], rules, cores, Path(folder)) as server:
+            yield server
+
+
+@contextmanager
+def bare(job: str, cores: Cores) -> Iterator[Server]:
+    """The plain server for a job: `ingest`, `fanout` or `relay`."""
+    with (
+        tempfile.TemporaryDirectory(prefix="framegate-bench-") as folder,
+        _running(["-m", "bench.bare", job], {}, cores, Path(folder)) as server,
+    ):
+        yield server
+
+
+@contextmanager
+def _running(arguments: list[str], rules: Mapping[str, str], cores: Cores, folder: Path) -> Iterator[Server]:
+    """Start it in its own folder, where no settings file lies; wait until it has said its address; stop it."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("FRAMEGATE_")}
+    environment |= {"PYTHONPATH": os.environ.get("FXP", str(ROOT)), **rules}
+    log = folder / "log"
+    with log.open("wb") as output, pinned(cores):
+        process = subprocess.Popen(
+            [sys.executable, *arguments], cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        yield Server(("127.0.0.1", _port(process, log)), process.pid)
+    finally:
+        process.terminate()
+        try:
+            process.wait(10.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _port(process: subprocess.Popen[bytes], log: Path) -> int:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and process.poll() is None:
+        if found := _ADDRESS.search(log.read_text(errors="replace")):
+            return int(found[1])
+        time.sleep(0.02)
+    raise RuntimeError(f"the server did not start:\n{log.read_text(errors='replace')[-2000:]}")

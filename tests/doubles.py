@@ -1,0 +1,299 @@
+"""What stands in for the slow and foreign parts of the engine: workers, the picture worker, cameras, publishers.
+
+A `FakeWorker` keeps the `Worker` protocol on whatever clock the loop has, so that a call of 200 ms takes no time under
+`tests.clock`. `engine()` is a real hub around such workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from pydantic_core import from_json
+
+from gateway.engine.host import Report
+from gateway.engine.hub import Hub
+from gateway.engine.mailbox import Closed
+from gateway.engine.picture import Overlay, Painter, Picture, Variant
+from gateway.engine.plugins import Manifest, manifest_json
+from gateway.engine.session import Session, SessionRequest
+from gateway.engine.subscriber import Subscriber
+from gateway.engine.wire import Header
+from gateway.engine.worker import Worker, WorkerDied, WorkerSetup
+from gateway.errors import GatewayError
+from gateway.frame import Frame
+from gateway.hookspecs import ENTRY_POINT_GROUP
+from gateway.results import Result, Sighting, result_to_json
+from gateway.settings import Settings
+from tests.clock import now, until
+
+
+@cache
+def jpeg(width: int = 32, height: int = 24, level: int = 128) -> bytes:
+    """A grey JPEG."""
+    done, data = cv2.imencode(".jpg", np.full((height, width, 3), level, np.uint8))
+    assert done
+    return data.tobytes()
+
+
+# --- workers ---------------------------------------------------------------------------------------------------------
+
+Look = Callable[[Header], Result]  # what a fake analyzer makes of a job; it may raise
+
+
+def nothing(job: Header) -> Result:
+    return Result()
+
+
+def sees(*event_types: str, linger_s: float = 2.0) -> Look:
+    """Sights these in every frame."""
+    found = Result(sightings=tuple(Sighting(kind, linger_s=linger_s) for kind in event_types))
+    return lambda job: found
+
+
+def breaks(job: Header) -> Result:
+    raise RuntimeError("broken")
+
+
+@dataclass
+class FakeAnalyzer:
+    """`call_s` and `load_s` are how long a call and loading take; all but `name` may be changed while it runs."""
+
+    name: str
+    call_s: float = 0.0
+    look: Look = nothing
+    needs: tuple[str, ...] = ()
+    load_s: float = 0.0
+    unfit: str | None = None  # why it does not load
+    missing: str | None = None  # what it lacks, as its worker says at once
+    options: dict[str, Any] = field(default_factory=dict)  # JSON schemas by name
+    distribution: str = "framegate"
+    first_call_s: float | None = None
+
+    def manifest(self, plugin: str) -> Manifest:
+        schema = {"properties": self.options}
+        about = {"name": self.name, "plugin": plugin, "distribution": self.distribution, "version": "1"}
+        return Manifest(**about, needs=self.needs, options=schema, missing=self.missing)
+
+
+class Call(NamedTuple):
+    """One analyzer looked at one frame of one stream, from `began` to `ended`."""
+
+    analyzer: str
+    stream_id: str
+    seq: int
+    began: float
+    ended: float
+
+
+class FakeWorker(Worker):
+    """Analyzers that take time and make nothing hot. `die()` is its end, at any moment."""
+
+    def __init__(self, *analyzers: FakeAnalyzer, name: str = "fake", hello_s: float = 0.0) -> None:
+        self.name = name
+        self.analyzers = {analyzer.name: analyzer for analyzer in analyzers}
+        self.hello_s = hello_s
+        self.starts: list[float] = []
+        self.calls: list[Call] = []
+        self.forgotten: list[str] = []
+        self.running = False
+        self.stillborn = 0  # so many more starts fail
+        self._loaded: set[str] = set()
+        self._dead = asyncio.Event()
+
+    def die(self) -> None:
+        self._dead.set()
+
+    async def start(self) -> Report:
+        self.starts.append(now())
+        self._dead, self._loaded = asyncio.Event(), set()
+        await asyncio.sleep(self.hello_s)
+        if self.stillborn:
+            self.stillborn -= 1
+            raise WorkerDied("stillborn")
+        self.running = True
+        manifests = [manifest_json(analyzer.manifest(self.name)) for analyzer in self.analyzers.values()]
+        return {"t": "hello", "analyzers": manifests, "failed": {}}
+
+    async def listen(self) -> None:
+        await self._dead.wait()
+        raise WorkerDied("died")
+
+    async def prepare(self, analyzer: str) -> Report:
+        about = self.analyzers[analyzer]
+        await asyncio.sleep(about.load_s)
+        if about.unfit:
+            return {"t": "state", "analyzer": analyzer, "state": "failed", "reason": about.unfit}
+        self._loaded.add(analyzer)
+        return {"t": "state", "analyzer": analyzer, "state": "ready"}
+
+    async def run(self, job: Header, jpeg: bytes) -> AsyncIterator[Report]:
+        there = set(job["results"])
+        for stage in job["stages"]:
+            about, began = self.analyzers[stage["name"]], now()
+            report: Report = {"t": "stage", "analyzer": about.name}
+            if about.name not in self._loaded:
+                report["skipped"] = "loading"
+            elif not there.issuperset(about.needs):
+                report["skipped"] = "needs"
+            else:
+                report |= await self._call(about, job)
+                there |= {about.name} & ({about.name} if "result" in report else set())
+            yield {**report, "ms": round((now() - began) * 1e3, 2)}
+
+    async def _call(self, about: FakeAnalyzer, job: Header) -> Report:
+        began = now()
+        first = about.first_call_s is not None and all(call.analyzer != about.name for call in self.calls)
+        await self._busy(about.first_call_s if first and about.first_call_s is not None else about.call_s)
+        self.calls.append(Call(about.name, job["session"]["stream_id"], job["frame"]["seq"], began, now()))
+        try:
+            return {"result": result_to_json(about.look(job))}
+        except RuntimeError as error:
+            return {"error": f"RuntimeError: {error}", "traceback": "Traceback of it"}
+
+    async def _busy(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._dead.wait()
+        except TimeoutError:
+            return
+        raise WorkerDied("died during a job")
+
+    def forget(self, stream_id: str) -> None:
+        self.forgotten.append(stream_id)
+
+    async def close(self) -> None:
+        self.running = False
+
+    # --- for assertions ----------------------------------------------------------------------------------------------
+
+    def seqs(self, analyzer: str) -> list[int]:
+        """The frames it looked at."""
+        return [call.seq for call in self.calls if call.analyzer == analyzer]
+
+    def turns(self) -> Counter[str]:
+        """Calls by stream."""
+        return Counter(call.stream_id for call in self.calls)
+
+
+class FakePainter(Painter):
+    """Draws nothing and remembers what it was asked. `paint_s` is how long a picture takes."""
+
+    def __init__(self, *, paint_s: float = 0.0) -> None:
+        super().__init__(environment={}, nice=0, quality=80)
+        self.paint_s = paint_s
+        self.redrawn: list[tuple[int, Variant, Overlay]] = []
+        self.slates: list[list[str]] = []
+        self.error: GatewayError | None = None
+
+    async def _ask(self, order: dict[str, Any], payload: bytes) -> bytes:
+        await asyncio.sleep(self.paint_s)
+        if self.error:
+            raise self.error
+        self.encodes += 1
+        return b"painted"
+
+    async def redraw(self, frame: Frame, variant: Variant, overlay: Overlay) -> bytes:
+        self.redrawn.append((frame.seq, variant, overlay))
+        return await super().redraw(frame, variant, overlay)
+
+    async def slate(self, lines: list[str], width: int, height: int) -> bytes:
+        self.slates.append(lines)
+        return await super().slate(lines, width, height)
+
+
+# --- the engine ------------------------------------------------------------------------------------------------------
+
+
+def settings(**values: Any) -> Settings:
+    """Defaults but for `values`, and none of the plugins that happen to be installed here."""
+    installed = sorted({entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)})
+    return Settings(**{"plugins_off": installed, **values})
+
+
+@asynccontextmanager
+async def engine(*workers: FakeWorker, painter: Painter | None = None, **values: Any) -> AsyncIterator[Hub]:
+    """A running hub, on the loop's clock, whose analyzers live in these workers."""
+    by_name = {worker.name: worker for worker in workers}
+
+    def make(name: str, setup: WorkerSetup) -> Worker:
+        return by_name[setup.plugins[0].name]
+
+    hub = Hub(settings(plugins=[f"{name}.py" for name in by_name], **values), clock=now, make_worker=make)
+    hub.painter = painter or FakePainter()
+    async with hub.running():
+        yield hub
+
+
+async def stream(hub: Hub, *analyzers: str, **wishes: Any) -> Session:
+    """Open a session and give its analyzers a moment to load."""
+    session = await hub.open_session(SessionRequest(analyzers=analyzers, **wishes))
+    session.lease.join()
+    await asyncio.sleep(0.001)
+    return session
+
+
+async def play(session: Session, *, fps: float, seconds: float) -> int:
+    """Be a camera; the number of frames put."""
+    start, count = now(), round(fps * seconds)
+    for number in range(count):
+        await until(start + number / fps)
+        session.put(jpeg())
+    await until(start + seconds)
+    return count
+
+
+# --- who watches, who publishes --------------------------------------------------------------------------------------
+
+
+def listener(session: Session, *, messages: int = 100_000, **how: Any) -> Subscriber:
+    """Somebody who gets every message and reads them later, with `heard`."""
+    subscriber = Subscriber(messages=messages, **how)
+    session.audience.subscribe(subscriber)
+    return subscriber
+
+
+async def heard(subscriber: Subscriber, *kinds: str) -> list[dict[str, Any]]:
+    """The JSON messages it has got since the last time, of these kinds if any are named."""
+    said = [from_json(item) for item in await _taken(subscriber) if isinstance(item, str)]
+    return [message for message in said if not kinds or message["type"] in kinds]
+
+
+async def seen(subscriber: Subscriber) -> list[Picture]:
+    """The pictures it has got since the last time; a mailbox holds only the newest."""
+    return [item for item in await _taken(subscriber) if isinstance(item, Picture)]
+
+
+async def _taken(subscriber: Subscriber) -> list[str | Picture]:
+    items: list[str | Picture] = []
+    try:
+        async with asyncio.timeout(0):
+            while True:
+                items.append(await subscriber.next())
+    except (TimeoutError, Closed):
+        return items
+
+
+@dataclass
+class FakePublisher:
+    """Somebody who sends frames and is told when another one takes over."""
+
+    token: str = "secret"
+    listens: bool = False
+    displacements: int = 0
+
+    def displaced(self) -> None:
+        self.displacements += 1
+
+
+def account(session: Session) -> Mapping[str, int]:
+    """Per analyzer: frames analysed or dropped for a reason. Only waiting ones are missing."""
+    return {stage.name: stage.analyzed + stage.dropped.total() for stage in session.stages}
