@@ -1,7 +1,8 @@
 """Pictures analysed: `objects` with yolov8n.onnx through the gateway, with 1 and 8 sessions, against a plain loop.
 
-Both sides have the same weights, pictures, number of runtime threads, niceness and cores. Pictures are pushed faster
-than they can be analysed, so that the analyzer always has one waiting; what is not analysed is dropped, undecoded.
+Both sides have the same weights, pictures, number of runtime threads, priority and cores; of the loop with spinning and
+with waiting threads the faster one counts. Pictures are pushed faster than they can be analysed, so that the analyzer
+always has one waiting; what is not analysed is dropped, undecoded.
 """
 
 from __future__ import annotations
@@ -19,28 +20,35 @@ from bench import picture
 from bench.comparison import Case, Measure, Window, measure, options, report, window
 from bench.cores import all_cores
 from bench.load import generating
-from bench.loop import PlainLoop, plain_loop
+from bench.loop import PlainLoop, Rules, plain_loop
 from bench.servers import Address, Server, gateway
 from bench.websocket import BINARY, connect, packed
 
 SESSIONS = (1, 8)
 WEIGHTS = "yolov8n.onnx"
 DEMAND = 120.0  # pictures/s for all sessions together
-NICE = 10  # of the gateway's workers by default, so the loop's too: neighbours on the machine must hit both alike
 
 
 def main() -> int:
-    chosen = options(__doc__, seconds=4.0, rounds=5)
+    chosen = options(__doc__, seconds=1.5, rounds=10)
     weights = _weights()
     if weights is None:
         print(f"analyze: skipped, {WEIGHTS} is not under FRAMEGATE_MODELS_DIR")
         print(json.dumps({"bench": "analyze", "skipped": f"no {WEIGHTS} under FRAMEGATE_MODELS_DIR"}))
         return 0
     pictures, threads = picture.clip(50), len(all_cores())
-    settings = {"FRAMEGATE_YOLO_MODEL_PATH": str(weights), "FRAMEGATE_ANALYSIS__THREADS": str(threads)}
+    settings = {
+        "FRAMEGATE_YOLO_MODEL_PATH": str(weights),
+        "FRAMEGATE_ANALYSIS__THREADS": str(threads),
+        "FRAMEGATE_ANALYSIS__NICE": "0",  # as the loop: what else runs on the machine must hit both alike
+    }
     print(f"analyze: {len(pictures)} pictures, {threads} threads, {chosen.rounds} windows of {chosen.seconds} s a side")
-    with gateway(all_cores(), settings) as ours, plain_loop(weights, pictures, threads, NICE) as loop:
-        inside = Inside(loop)
+    with (
+        gateway(all_cores(), settings) as ours,
+        plain_loop(weights, pictures, Rules(threads, spinning=True)) as spinning,
+        plain_loop(weights, pictures, Rules(threads, spinning=False)) as waiting,
+    ):
+        inside = Inside(max(spinning, waiting, key=lambda loop: loop.run(chosen.seconds).rate))
         cases = [
             Case(f"sessions_{sessions}", _through_sessions(ours, sessions, pictures, inside), inside.plain)
             for sessions in SESSIONS
@@ -60,10 +68,10 @@ class Inside:
         self._calls: list[float] = []
 
     def plain(self, seconds: float) -> Window:
-        """Measure the loop. It loads the machine by being measured, so its share of generator is none."""
+        """Measure the loop, which needs no generator."""
         run = self._loop.run(seconds)
         self._steps.append({step: 1e3 * took / run.frames for step, took in run.steps.items()})
-        return Window(run.frames / run.took, 0.0, 0.0)
+        return Window(run.rate)
 
     def called(self, server: Server) -> None:
         objects = next(item for item in server.get("/api/analyzers")["items"] if item["name"] == "objects")

@@ -11,43 +11,51 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from bench.cores import split
 from gateway.commands.table import table
 
 VOID = 3  # exit code of a run that says nothing about the server
 MOST_S = 15.0  # of a window; generators do not answer pings, which come after 20 s
 WARM_UP = 0.25  # of a window, before it
+FULL = 0.05  # less than this share of a core left over: it is used up
+
+Count = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One measurement of one side: things a second, and cores its process and the generators used (1.0 is one)."""
+    """One measurement of one side: things a second, and cores its process and the generators used (1.0 is one).
+
+    `load_bound`: the generators could do no more, or could have no more of their core.
+    """
 
     rate: float
-    server: float
-    generator: float
+    server: float = 0.0
+    generator: float = 0.0
+    load_bound: bool = False
 
     @property
     def void(self) -> bool:
-        """Whether the generator was what could do no more."""
-        return self.generator > 0.95 and self.server < 0.9
+        """Whether it says something of the generators instead of the server."""
+        return self.load_bound and self.server < 1 - FULL
 
 
-def window(
-    count: Callable[[], float], server: Callable[[], float], generators: Sequence[Callable[[], float]], seconds: float
-) -> Window:
+def window(count: Count, server: Count, generators: Sequence[Count], seconds: float) -> Window:
     """Watch a counter, and the CPU seconds of the server and the generators, for a while, after a warm-up."""
 
-    def read() -> tuple[float, float, float, float]:
+    def read() -> tuple[float, ...]:
         asked = time.perf_counter()
         counted = count()
         at = (asked + time.perf_counter()) / 2  # a saturated server answers late
-        return at, counted, server(), sum(cpu() for cpu in generators)
+        return at, counted, server(), *(cpu() for cpu in generators)
 
     time.sleep(seconds * WARM_UP)
     before = read()
     time.sleep(seconds)
-    took, counted, served, generated = (now - then for now, then in zip(read(), before, strict=True))
-    return Window(counted / took, served / took, generated / took)
+    took, counted, served, *used = (now - then for now, then in zip(read(), before, strict=True))
+    shares = [cpu / took for cpu in used]
+    load_bound = sum(shares) > 1 - FULL and (max(shares) > 1 - FULL or len(split()[1]) == 1)
+    return Window(counted / took, served / took, sum(shares), load_bound)
 
 
 Measure = Callable[[float], Window]
@@ -89,7 +97,7 @@ def options(description: str, *, seconds: float, rounds: int) -> argparse.Namesp
     parser.add_argument("--quick", action="store_true", help="a tenth of the time, for a look")
     chosen = parser.parse_args()
     if chosen.quick:
-        chosen.seconds, chosen.rounds = seconds / 4, max(1, rounds // 2)
+        chosen.seconds, chosen.rounds = seconds / 2, max(1, rounds // 4)
     if not (0 < chosen.seconds <= MOST_S and chosen.rounds > 0):
         parser.error(f"--seconds must be above 0 and at most {MOST_S:.0f}, --rounds at least 1")
     return chosen
@@ -97,7 +105,7 @@ def options(description: str, *, seconds: float, rounds: int) -> argparse.Namesp
 
 def report(bench: str, cases: Sequence[Case], *, unit: str, more: Mapping[str, Any] | None = None) -> int:
     """Print the table and the line; the exit code."""
-    print(table(["case", "side", unit, "min", "max", "server CPU %", "load CPU %"], _rows(cases)))
+    print(table(["case", "side", unit, "min", "max", "server CPU %", "µs each", "load CPU %"], _rows(cases)))
     print()
     print(table(["case", "gateway / plain", "min", "max"], [[c.name, *_spread(c.quotients, 3)] for c in cases]))
     void = any(each.void for case in cases for each in (*case.ours, *case.theirs))
@@ -112,7 +120,7 @@ def report(bench: str, cases: Sequence[Case], *, unit: str, more: Mapping[str, A
     return VOID if void else 0
 
 
-def _rows(cases: Sequence[Case]) -> list[list[str]]:
+def _rows(cases: Sequence[Case]) -> list[list[str | None]]:
     return [
         [case.name, side, *_spread([each.rate for each in windows], 1), *_cpu(windows)]
         for case in cases
@@ -124,11 +132,14 @@ def _spread(values: Sequence[float], digits: int) -> list[str]:
     return [f"{value:.{digits}f}" for value in (median(values), min(values), max(values))]
 
 
-def _cpu(windows: Sequence[Window]) -> list[str]:
-    return [
-        f"{100 * median(values):.0f}"
-        for values in ([each.server for each in windows], [each.generator for each in windows])
-    ]
+def _cpu(windows: Sequence[Window]) -> list[str | None]:
+    """CPU of the server, the same for one of what is counted, and of the load; the plain loop's own is not measured."""
+    server, load = median(each.server for each in windows), median(each.generator for each in windows)
+    return [f"{100 * server:.0f}", f"{_cost_us(windows):.1f}", f"{100 * load:.0f}"] if server else [None, None, None]
+
+
+def _cost_us(windows: Sequence[Window]) -> float:
+    return median(1e6 * each.server / each.rate for each in windows)
 
 
 def _figures(windows: Sequence[Window]) -> dict[str, float]:
@@ -137,6 +148,7 @@ def _figures(windows: Sequence[Window]) -> dict[str, float]:
         "median": round(median(rates), 1),
         "min": round(min(rates), 1),
         "max": round(max(rates), 1),
+        "cost_us": round(_cost_us(windows), 1),
         "server_cpu": round(median(each.server for each in windows), 2),
         "load_cpu": round(median(each.generator for each in windows), 2),
     }

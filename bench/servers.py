@@ -82,7 +82,7 @@ def bare(job: str, cores: Cores) -> Iterator[Server]:
 def _running(arguments: list[str], rules: Mapping[str, str], cores: Cores, folder: Path) -> Iterator[Server]:
     """Start it in its own folder, where no settings file lies; wait until it has said its address; stop it."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("FRAMEGATE_")}
-    environment |= {"PYTHONPATH": os.environ.get("FXP", str(ROOT)), **rules}
+    environment |= {"PYTHONPATH": str(ROOT), **rules}
     log = folder / "log"
     with log.open("wb") as output, pinned(cores):
         process = subprocess.Popen(

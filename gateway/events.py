@@ -114,9 +114,13 @@ class EventMachine:
                 told.append(update)
         return told
 
-    def expire(self, now: float) -> list[Event]:
-        """End what has not been sighted for its `linger_s`."""
-        late = [key for key, entry in self._open.items() if now - entry.seen_at > entry.linger_s]
+    def expire(self, now: float, *, analyzer: str | None = None) -> list[Event]:
+        """End what has not been sighted for its `linger_s`; of all analyzers, or of one that has looked until `now`."""
+        late = [
+            key
+            for key, entry in self._open.items()
+            if analyzer in (None, key[0]) and now - entry.seen_at > entry.linger_s
+        ]
         return [self._end(self._open.pop(key)) for key in late]
 
     def finish(self) -> list[Event]:

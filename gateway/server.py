@@ -58,7 +58,7 @@ def _reset(transport: asyncio.Transport) -> Callable[[], None]:
     def reset() -> None:
         raw = transport.get_extra_info("socket")
         if raw is not None:
-            with suppress(OSError):
+            with suppress(OSError, ValueError):  # gone already, of which uvloop complains as a negative descriptor
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
 

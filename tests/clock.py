@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, ParamSpec
 
+import pytest
+
 P = ParamSpec("P")
 
 EPOCH_S = 1000.0  # as on a machine that has been up for a while; a clock at 0 would hide confusions with "never"
@@ -59,6 +61,11 @@ async def _alone(test: Coroutine[Any, Any, None]) -> None:
     await test
     left = asyncio.all_tasks() - {asyncio.current_task()}
     assert not left, f"tasks left behind: {left}"
+
+
+def about(seconds: float, *, within: float = 1e-6) -> Any:
+    """A duration or moment, give or take; equal to what is near enough."""
+    return pytest.approx(seconds, abs=within)
 
 
 def now() -> float:

@@ -80,8 +80,8 @@ class FakeAnalyzer:
 
     def manifest(self, plugin: str) -> Manifest:
         schema = {"properties": self.options}
-        about = {"name": self.name, "plugin": plugin, "distribution": self.distribution, "version": "1"}
-        return Manifest(**about, needs=self.needs, options=schema, missing=self.missing)
+        about = self.name, plugin, self.distribution, "1"
+        return Manifest(*about, needs=self.needs, options=schema, missing=self.missing)
 
 
 class Call(NamedTuple):
@@ -146,7 +146,8 @@ class FakeWorker(Worker):
                 report["skipped"] = "needs"
             else:
                 report |= await self._call(about, job)
-                there |= {about.name} & ({about.name} if "result" in report else set())
+                if "result" in report:
+                    there.add(about.name)
             yield {**report, "ms": round((now() - began) * 1e3, 2)}
 
     async def _call(self, about: FakeAnalyzer, job: Header) -> Report:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway import Analyzer, Frame, Result, SessionInfo
-from gateway.analyzer import check_analyzer, fill_options, options_schema
+from gateway.analyzer import NoOptions, check_analyzer, fill_options, options_schema
 from gateway.errors import UnknownOption
 
 
@@ -90,7 +90,7 @@ def test_a_wrong_option_is_refused_with_the_right_one(values: dict[str, Any], co
 
 def test_an_analyzer_without_options_takes_none() -> None:
     class Plain(Good):
-        Options = Analyzer.Options
+        Options = NoOptions  # type: ignore[assignment]
 
     with pytest.raises(UnknownOption, match="analyzer good has no option fast; it has no options"):
         fill_options(Plain, {"fast": True})

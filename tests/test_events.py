@@ -51,6 +51,11 @@ class EventModel(RuleBasedStateMachine):
 
     @rule()
     def expire(self) -> None:
+        for analyzer in ("motion", "smoking"):
+            self.tell(self.machine.expire(self.now, analyzer=analyzer))
+
+    @rule()
+    def expire_all(self) -> None:
         self.tell(self.machine.expire(self.now))
 
     @rule()
@@ -76,9 +81,10 @@ def test_the_same_thing_sighted_again_is_the_same_event() -> None:
     assert machine.open_events == [new]
 
 
-@pytest.mark.parametrize(
-    ("analyzer", "sighting"), [("motion", Sighting("motion", "2")), ("motion", Sighting("fall")), ("x", Sighting("motion"))]
-)
+OTHERS = [("motion", Sighting("motion", "2")), ("motion", Sighting("fall")), ("smoking", Sighting("motion"))]
+
+
+@pytest.mark.parametrize(("analyzer", "sighting"), OTHERS)
 def test_another_key_type_or_analyzer_is_another_event(analyzer: str, sighting: Sighting) -> None:
     machine = EventMachine("stream")
     (first,) = observe(machine, Sighting("motion"), 0.0)
@@ -113,16 +119,23 @@ def test_an_update_keeps_the_best_that_was_seen_and_adds_what_is_new() -> None:
 def test_an_event_ends_when_it_was_not_sighted_for_its_linger() -> None:
     machine = EventMachine("stream")
     (new,) = observe(machine, Sighting("motion", linger_s=2.0), 1.0)
-    assert machine.expire(3.0) == []
-    (end,) = machine.expire(3.1)
+    assert machine.expire(3.0, analyzer="motion") == []
+    (end,) = machine.expire(3.1, analyzer="motion")
     assert (end.id, end.phase, end.ended_at) == (new.id, "end", NOON + timedelta(seconds=1))
-    assert machine.expire(100.0) == []
+    assert machine.expire(100.0, analyzer="motion") == []
+
+
+def test_what_one_analyzer_does_not_see_ends_no_event_of_another() -> None:
+    machine = EventMachine("stream")
+    observe(machine, Sighting("motion"), 0.0)
+    assert machine.expire(100.0, analyzer="smoking") == []
+    assert [event.analyzer for event in machine.open_events] == ["motion"]
 
 
 def test_what_comes_back_after_its_end_is_a_new_event() -> None:
     machine = EventMachine("stream")
     (first,) = observe(machine, Sighting("motion"), 0.0)
-    machine.expire(10.0)
+    machine.expire(10.0, analyzer="motion")
     (again,) = observe(machine, Sighting("motion"), 10.0)
     assert (again.phase, again.id != first.id) == ("new", True)
 
@@ -139,7 +152,16 @@ def test_the_end_of_a_session_ends_every_event_at_its_last_sighting() -> None:
 def test_on_the_wire_an_event_has_every_key_of_the_contract() -> None:
     machine = EventMachine("stream", camera_id="door")
     sighting = Sighting(
-        "abandoned", "3", 0.123456, "bag", Box(0.1, 0.2, 0.3, 0.123456789 + 0.2), "critical", 30.0, "ann", "bag-3", ("hall",), {"n": 1}
+        "abandoned",
+        "3",
+        0.123456,
+        "bag",
+        Box(0.1, 0.2, 0.3, 0.323456789),
+        "critical",
+        person_id="ann",
+        bag_id="bag-3",
+        zones=("hall",),
+        data={"n": 1},
     )
     (event,) = observe(machine, sighting, 1.5, analyzer="bags")
     assert event.to_wire() == {

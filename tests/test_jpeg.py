@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import pack
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import BadImage, ImageTooLarge
-from gateway.jpeg import JpegHeader, read_header, tidied
+from gateway.jpeg import HeaderReader, JpegHeader, read_header, tidied
 from tests.doubles import jpeg
 
 if TYPE_CHECKING:
@@ -164,6 +165,23 @@ def test_any_exif_is_survived(body: bytes) -> None:
     assert 1 <= read_header(with_segments(picture(), segment(0xE1, b"Exif\0\0" + body))).orientation <= 8
 
 
+def answer(read: Callable[[bytes], JpegHeader], data: bytes) -> JpegHeader | str:
+    try:
+        return read(data)
+    except (BadImage, ImageTooLarge) as error:
+        return str(error)
+
+
+VARIED = [RICH, RICH[:-2], RICH[:300], picture(), picture(40, 40), picture(400, 400), jpeg(), b"", b"\xff\xd8"]
+
+
+@given(pictures=st.lists(st.sampled_from(VARIED) | st.binary(max_size=20).map(RICH.__add__), max_size=12))
+def test_a_streams_reader_finds_in_every_picture_what_a_fresh_look_finds(pictures: list[bytes]) -> None:
+    reader = HeaderReader(max_pixels=10_000)
+    fresh = [answer(lambda data: read_header(data, max_pixels=10_000), data) for data in pictures]
+    assert [answer(reader.read, data) for data in pictures] == fresh
+
+
 # --- tidied ----------------------------------------------------------------------------------------------------------
 
 
@@ -180,7 +198,9 @@ def test_a_tidy_picture_is_passed_on_uncopied() -> None:
 @pytest.mark.parametrize("order", [">", "<"])
 def test_a_tidied_picture_decodes_to_the_same_pixels(orientation: int, order: str) -> None:
     thumbnail = segment(0xE1, b"Exif\0\0" + b"MM\0\x2a" + pack(">IH", 8, 0) + bytes(4) + picture(16, 12))
-    data = with_segments(picture(), exif(orientation, order), segment(0xED, b"Photoshop"), segment(0xFE, b"where I live"))
+    data = with_segments(
+        picture(), exif(orientation, order), segment(0xED, b"Photoshop"), segment(0xFE, b"where I live")
+    )
     assert np.array_equal(decoded(tidy(data)), decoded(data))
     assert np.array_equal(decoded(tidy(with_segments(picture(), thumbnail))), decoded(picture()))
 
@@ -219,7 +239,9 @@ def test_a_tidied_picture_has_one_end_marker() -> None:
 
 @given(
     orientation=st.integers(1, 8),
-    segments=st.lists(st.tuples(st.sampled_from([0xE1, 0xE2, 0xE5, 0xEE, 0xEF, 0xFE]), st.binary(max_size=40)), max_size=5),
+    segments=st.lists(
+        st.tuples(st.sampled_from([0xE1, 0xE2, 0xE5, 0xEE, 0xEF, 0xFE]), st.binary(max_size=40)), max_size=5
+    ),
     bare=st.booleans(),
 )
 def test_tidying_twice_changes_nothing_more_than_once(

@@ -112,7 +112,7 @@ def test_a_box_outside_the_frame_is_clipped_to_nothing_and_not_refused() -> None
 
 
 def test_numpy_numbers_become_plain_ones() -> None:
-    assert [type(value) for value in Box(*np.float32([0, 0, 1, 1]))] == [float] * 4
+    assert [type(value) for value in Box(*np.array([0, 0, 1, 1], np.float32))] == [float] * 4
 
 
 @pytest.mark.parametrize(

@@ -50,13 +50,14 @@ class Audience:
         """Send it pictures of this form, beginning with the newest there is. Raises `AtCapacity`."""
         self._admit(subscriber)
         outlet = self._outlet(variant)
+        first = not outlet.viewers
         outlet.viewers.add(subscriber)
         if variant.raw and latest is not None:
             outlet.latest = Picture(latest, latest.jpeg)
             subscriber.put_picture(outlet.latest)
         elif outlet.latest is not None:
             subscriber.put_picture(outlet.latest)
-        elif latest is not None:
+        elif latest is not None and first:  # for later ones it is on its way
             outlet.put(latest, {})
 
     def _admit(self, subscriber: Subscriber) -> None:

@@ -50,6 +50,7 @@ class Dispatcher:
         self._line: dict[Slot, None] = {}
         self._bell = Bell()
         self._tasks: asyncio.TaskGroup | None = None
+        self._closed = False
 
     # --- what the rest of the engine calls ---------------------------------------------------------------------------
 
@@ -72,10 +73,14 @@ class Dispatcher:
         slot.leave()
         self.worker.forget(slot.session.id)
 
+    def close(self) -> None:
+        """Start the worker no more. Cancelling `run()` is not enough: a group that just broke swallows that (3.11)."""
+        self._closed = True
+
     # --- life --------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Keep the worker running; ends only by cancellation.
+        """Keep the worker running; ends by cancellation after `close()`.
 
         The pause between starts grows while it dies without a job. What dies of jobs, the breakers keep from it.
         """
@@ -88,6 +93,8 @@ class Dispatcher:
                 except* WorkerDied as died:
                     log.warning("worker %s: %s; starting again in %.0f s", self.name, died.exceptions[0], pause)
                 await self._bury()
+                if self._closed:
+                    return
                 await asyncio.sleep(pause)
                 pause = 1.0 if self.jobs > jobs else min(30.0, 2 * pause)
                 self.restarts += 1

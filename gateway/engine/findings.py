@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CARRY_S = 1.0  # boxes of an analyzer that skipped this frame are drawn from its last result if no older
+PATIENCE_S = 10.0  # events of an analyzer that has stopped looking while frames come are not kept for longer
 STATES_S = 1.0  # while nobody analyses, the reasons are told this often
 
 
@@ -38,6 +39,7 @@ class Findings:
         self._clock = clock
         self._machine = EventMachine(session.id, camera_id=session.camera_id)
         self._overlay: dict[str, tuple[float, Any]] = {}
+        self._looked_at: dict[str, float] = {}  # on the session's clock, by analyzer
         self._newest_seq = -1
         self._told_states_at = float("-inf")
 
@@ -109,7 +111,8 @@ class Findings:
             told = self._machine.observe(about.name, about.version, found, now=frame.at, utc=utc, seq=frame.seq)
             for event in told:
                 self.announce(event)
-        self.expire(frame.at)
+        self._looked_at[stage.name] = frame.at
+        self._expire(stage.name, frame.at)
 
     def announce(self, event: Event) -> None:
         """The one place an event is told from. Until there is a store, events live with their session."""
@@ -121,10 +124,21 @@ class Findings:
         if self._session.audience.listens("events"):
             self._session.audience.send("events", to_text(event.to_wire()))
 
-    def expire(self, at: float) -> None:
-        """End what has not been sighted for long enough, at this moment of the session's clock."""
-        for event in self._machine.expire(at):
+    def expire(self, now: float) -> None:
+        """End what has not been sighted for long enough, `now` on the session's clock."""
+        for name in {event.analyzer for event in self._machine.open_events}:
+            self._expire(name, self._looked_until(name, now))
+
+    def _expire(self, analyzer: str, at: float) -> None:
+        for event in self._machine.expire(at, analyzer=analyzer):
             self.announce(event)
+
+    def _looked_until(self, analyzer: str, now: float) -> float:
+        """How far an analyzer's word goes. That a busy one has not looked yet does not mean that there is nothing."""
+        session, looked_at = self._session, self._looked_at.get(analyzer, now)
+        if session.latest is None or session.latest.at <= looked_at or session.state != "live":
+            return now
+        return max(looked_at, now - PATIENCE_S)
 
     def finish(self) -> None:
         """End everything: the session is over."""

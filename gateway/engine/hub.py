@@ -96,6 +96,8 @@ class Hub:
                     yield self
                 finally:
                     await self.drain()
+                    for dispatcher in self.dispatchers:
+                        dispatcher.close()
                     for worker in workers:
                         worker.cancel()
         finally:

@@ -17,10 +17,12 @@ class Rate:
 
     def tick(self, now: float, count: int = 1) -> None:
         """`count` events at `now` (monotonic s)."""
+        second = int(now)
         if self._second is None:
             self._started = now
-        self._advance(int(now))
-        self._bins[int(now) % len(self._bins)] += count
+        if second != self._second:
+            self._advance(second)
+        self._bins[second % len(self._bins)] += count
         self.total += count
 
     def value(self, now: float) -> float:

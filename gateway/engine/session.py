@@ -26,7 +26,7 @@ from gateway.engine.subscriber import Subscriber
 from gateway.engine.timeline import Timeline
 from gateway.errors import GatewayError, NoPicture, SecondPublisher, SessionEnded
 from gateway.frame import Frame, iso
-from gateway.jpeg import read_header, tidied
+from gateway.jpeg import HeaderReader, tidied
 from gateway.protocol import CLOSE_RESTART, SCHEMA, bye_message, message
 from gateway.results import result_from_json
 from gateway.settings import Settings
@@ -95,8 +95,10 @@ class Session:
         self._publisher: Publisher | None = None
         self.max_fps = min(request.max_fps or settings.limits.max_fps, settings.limits.max_fps)
         self._allowance = Allowance(self.max_fps)
+        self._headers = HeaderReader(max_pixels=settings.limits.max_pixels)
         self._timeline = Timeline(now)
         self._told_status_at = float("-inf")
+        self._told_standing: object = None
         self.findings = Findings(self, clock)
 
     def assign(self, places: Iterable[tuple[Dispatcher, Slot]]) -> None:
@@ -193,7 +195,7 @@ class Session:
             self.ingest_dropped["max_fps"] += 1
             return None
         try:
-            header = read_header(jpeg, max_pixels=self.settings.limits.max_pixels)
+            header = self._headers.read(jpeg)
         except GatewayError as error:
             self.ingest_dropped[error.code] += 1
             raise
@@ -293,9 +295,9 @@ class Session:
 
     async def slate(self, lines: list[str]) -> Picture:
         """A picture that says why there is none."""
-        frame = self.latest or Frame(0, self._clock(), 640, 360, b"")
+        frame, state = self.latest or Frame(0, self._clock(), 640, 360, b""), self.state
         jpeg = await self._painter.slate(lines, frame.width, frame.height)
-        return Picture(frame, jpeg, self.state)
+        return Picture(frame, jpeg, state)
 
     def send_status(self) -> None:
         if self.audience.listens("status"):
@@ -322,10 +324,11 @@ class Session:
         self.findings.expire(self._timeline.now(now))
         self.audience.cut_stalled(now, self.settings.limits.viewer_stall_s)
         await self._fill(now)
-        if self.changed.is_set() or now - self._told_status_at >= self.settings.stream.status_s:
-            self._told_status_at = now
-            self.send_status()
         self.changed.clear()
+        standing = (self._publisher, self.viewers, self.state)
+        if standing != self._told_standing or now - self._told_status_at >= self.settings.stream.status_s:
+            self._told_status_at, self._told_standing = now, standing
+            self.send_status()
 
     async def _fill(self, now: float) -> None:
         """Show idle picture viewers the last picture again, or a slate with the reason when the stream is stale."""
@@ -340,6 +343,8 @@ class Session:
                 slate = await self.slate([self.name or self.id[:8], words.get(state, state)])
             except GatewayError as error:  # the picture worker is being replaced; the last picture must do
                 log.debug("stream %s: no slate: %s", self.id, error)
+        if self.state != state:  # a frame came in while the slate was drawn
+            return
         for viewer in idle:
             self.audience.show_again(viewer, slate)
 

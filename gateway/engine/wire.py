@@ -47,6 +47,8 @@ async def read(reader: asyncio.StreamReader) -> tuple[Header, bytes]:
         header_length, payload_length = _lengths(await reader.readexactly(PREFIX.size))
         header = from_json(await reader.readexactly(header_length))
         return header, await reader.readexactly(payload_length)
+    except BrokenWire:
+        raise
     except (asyncio.IncompleteReadError, ConnectionError):
         raise BrokenWire("the child process has gone") from None
     except ValueError as error:  # nested too deep, say

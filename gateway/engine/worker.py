@@ -92,7 +92,7 @@ class ChildProcess:
         """
         ours, theirs = socket.socketpair()
         with theirs:
-            arguments = [sys.executable, "-m", "gateway.engine.child", str(theirs.fileno()), self._role]
+            arguments = [sys.executable, "-u", "-m", "gateway.engine.child", str(theirs.fileno()), self._role]
             try:
                 self._process = subprocess.Popen(  # noqa: ASYNC220 - a fork, milliseconds
                     arguments,

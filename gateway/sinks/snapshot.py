@@ -43,7 +43,7 @@ async def snapshot(
     variant = variant_of(hub.settings.mjpeg, draw=draw, width=width, quality=quality)
     etag = _etag(stream_id, frame.seq if frame else -1, variant)
     headers = {"ETag": etag, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
-    if frame is not None and request.headers.get("if-none-match") == etag:
+    if frame is not None and _has(etag, request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers=headers)
     shown, jpeg = await session.snapshot(variant)
     headers |= {
@@ -58,3 +58,8 @@ async def snapshot(
 
 def _etag(stream_id: str, seq: int, variant: Variant) -> str:
     return f'"{stream_id[:8]}-{seq}-{int(variant.draw)}-{variant.width or 0}-{variant.quality or 0}"'
+
+
+def _has(etag: str, known: str) -> bool:
+    """If-None-Match (RFC 9110 section 13.1.2): `*`, or a list that is compared weakly."""
+    return known.strip() == "*" or etag in [tag.strip().removeprefix("W/") for tag in known.split(",")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
@@ -281,10 +282,19 @@ async def test_while_a_worker_is_down_its_analyzers_say_loading() -> None:
         worker.die()
         await asyncio.sleep(0.5)
         session.put(jpeg())
-        assert hub.runners["slow"].state == "loading"
+        states = [hub.runners["slow"].state]
         await asyncio.sleep(1)
-        assert hub.runners["slow"].state == "ready"
+        assert [*states, hub.runners["slow"].state] == ["loading", "ready"]
         assert session.stages[0].dropped == {"loading": 1}
+
+
+@simulated
+async def test_a_worker_that_dies_just_when_the_hub_closes_holds_nothing_up() -> None:
+    worker = FakeWorker(FakeAnalyzer("slow"))
+    async with engine(worker):
+        await asyncio.sleep(1)
+        worker.die()
+    assert (len(worker.starts), worker.running) == (1, False)
 
 
 @simulated
@@ -293,7 +303,7 @@ async def test_a_worker_that_cannot_start_is_tried_after_1_2_4_to_30_seconds() -
     worker.stillborn = 7
     async with engine(worker):
         await asyncio.sleep(100)
-    pauses = [later - earlier for earlier, later in zip(worker.starts, worker.starts[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(worker.starts)]
     assert pauses == pytest.approx([1, 2, 4, 8, 16, 30, 30])
 
 
@@ -374,7 +384,7 @@ async def test_an_analyzer_that_fails_5_times_in_a_row_is_tried_again_after_1_2_
         (stage,) = session.stages
     moments = [call.began for call in worker.calls]
     assert moments[4] - moments[0] == pytest.approx(4 / 50)
-    waits = [later - earlier for earlier, later in zip(moments[4:], moments[5:], strict=False)]
+    waits = [later - earlier for earlier, later in pairwise(moments[4:])]
     assert waits == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60], abs=0.03)
     assert stage.dropped == {"error": len(moments), "open": 200 * 50 - len(moments)}
 

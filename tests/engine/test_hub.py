@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from gateway.engine.picture import Variant
 from gateway.engine.session import Session, SessionRequest
 from gateway.engine.subscriber import Subscriber
 from gateway.errors import AtCapacity, NotFound, SessionEnded, UnknownOption
-from tests.clock import now, simulated
+from tests.clock import about, now, simulated
 from tests.doubles import (
     FakeAnalyzer,
     FakePainter,
@@ -155,7 +156,7 @@ async def test_a_stream_nobody_joins_ends_after_its_lease() -> None:
     async with engine() as hub:
         session, began = await hub.open_session(SessionRequest()), now()
         await session.gone.wait()
-        assert (now() - began, session.reason) == (pytest.approx(300), "never_joined")
+        assert (now() - began, session.reason) == (about(300), "never_joined")
 
 
 @pytest.mark.parametrize(("grace_s", "most"), [(None, 20.0), (5.0, 5.0), (0.0, 0.0)])
@@ -172,7 +173,7 @@ def test_a_stream_ends_when_its_last_client_has_been_gone_for_the_grace(grace_s:
             leave(session)
             left_at = now()
             await session.gone.wait()
-            assert (now() - left_at, session.reason) == (pytest.approx(most), "last_client_left")
+            assert (now() - left_at, session.reason) == (about(most), "last_client_left")
 
     check()
 
@@ -202,7 +203,7 @@ async def test_a_picture_posted_keeps_a_stream_for_its_lease() -> None:
         session.lease.posted(now())
         posted_at = now()
         await session.gone.wait()
-        assert (now() - posted_at, session.reason) == (pytest.approx(300), "lease_expired")
+        assert (now() - posted_at, session.reason) == (about(300), "lease_expired")
 
 
 @simulated
@@ -213,7 +214,7 @@ async def test_mjpeg_readers_hold_a_stream_until_its_lease_and_no_longer() -> No
         leave(session)
         left_at = now()
         await session.gone.wait()
-        assert (now() - left_at, session.reason) == (pytest.approx(300), "lease_expired")
+        assert (now() - left_at, session.reason) == (about(300), "lease_expired")
 
 
 @simulated
@@ -438,7 +439,7 @@ async def test_totals_never_go_back_when_viewers_leave_or_streams_end() -> None:
             seen.append(counters(exposition(hub)[0].decode()))
             await hub.end(session.id)
             seen.append(counters(exposition(hub)[0].decode()))
-    for earlier, later in zip(seen, seen[1:], strict=False):
+    for earlier, later in pairwise(seen):
         assert all(later[name] >= value for name, value in earlier.items())
     assert seen[-1]["framegate_frames_total"] == 180
     assert seen[-1]['framegate_frames_dropped_total{reason="pictures",stage="viewers"}'] == 3 * 59

@@ -18,7 +18,9 @@ class LeaseModel(RuleBasedStateMachine):
     def open(self, grace_s: float) -> None:
         self.now = 1000.0
         self.lease = Lease(self.now, grace_s, LEASE_S)
-        self.opened_at, self.left_at, self.posted_at = self.now, None, None
+        self.opened_at = self.now
+        self.left_at: float | None = None
+        self.posted_at: float | None = None
         self.clients = self.readers = 0
 
     @property

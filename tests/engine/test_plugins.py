@@ -34,6 +34,7 @@ def register_analyzers():
 """
 BARE = "class A(Analyzer):\n    name = 'a'\n    def analyze(self, frame, memory): return Result()\n"
 HEAD = "from gateway import Analyzer, Result, hookimpl\n"
+LOCKED = "from dataclasses import dataclass\nimport threading\n@dataclass\nclass O:\n    lock: threading.Lock = None\n"
 HOOK = "@hookimpl\ndef register_analyzers(): return [A]\n"
 
 
@@ -68,11 +69,7 @@ def test_a_good_plugin_says_what_it_brings(tmp_path: Path) -> None:
         (HEAD + BARE + HOOK.replace("[A]", "[3]"), "int"),
         (HEAD + BARE + "    needs = 'objects'\n" + HOOK, "needs must be a tuple of names"),
         (
-            HEAD
-            + "from dataclasses import dataclass\nimport threading\n@dataclass\nclass O:\n    l: threading.Lock = None\n"
-            + BARE
-            + "    Options = O\n"
-            + HOOK,
+            HEAD + LOCKED + BARE + "    Options = O\n" + HOOK,
             "PydanticSchemaGenerationError",
         ),
     ],

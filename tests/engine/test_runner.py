@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gateway.engine.plugins import Manifest
@@ -9,7 +11,7 @@ from gateway.engine.runner import Runner
 from gateway.settings import Analysis
 
 
-def make(state: str | None = "ready", **manifest: str) -> Runner:
+def make(state: str | None = "ready", **manifest: Any) -> Runner:
     runner = Runner(Manifest("a", "plugin", "framegate", "1", **manifest), Analysis())
     if state:
         runner.prepared(state)  # type: ignore[arg-type]

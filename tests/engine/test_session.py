@@ -13,7 +13,7 @@ from gateway.engine.session import Session
 from gateway.engine.subscriber import Subscriber
 from gateway.errors import BadImage, GatewayError, ImageTooLarge, NoPicture, SecondPublisher
 from gateway.results import Box, Detection, Result
-from tests.clock import now, simulated
+from tests.clock import about, now, simulated
 from tests.doubles import (
     FakeAnalyzer,
     FakePainter,
@@ -164,9 +164,7 @@ async def test_a_stream_is_waiting_then_live_then_stale_then_ended() -> None:
 
 # --- results ---------------------------------------------------------------------------------------------------------
 
-FOUND = Result(
-    (Detection("person", 0.9, Box(0.1, 0.2, 0.3, 0.4), track_id=3),), {"count": 1}, data={"text": "hello"}
-)
+FOUND = Result((Detection("person", 0.9, Box(0.1, 0.2, 0.3, 0.4), track_id=3),), {"count": 1}, data={"text": "hello"})
 
 
 @simulated
@@ -244,7 +242,7 @@ async def test_an_answer_waits_for_every_analyzer() -> None:
         answer, took = await answer_to(await stream(hub, "a", "b"))
         assert ({name: said["state"] for name, said in answer.items()}, took) == (
             {"a": "ready", "b": "ready"},
-            pytest.approx(0.3),
+            about(0.3),
         )
 
 
@@ -261,7 +259,7 @@ def test_an_analyzer_that_does_not_look_answers_why(analyzer: FakeAnalyzer, answ
     @simulated
     async def check() -> None:
         async with engine(FakeWorker(analyzer)) as hub:
-            assert await answer_to(await stream(hub, "a")) == ({"a": answer}, pytest.approx(0))
+            assert await answer_to(await stream(hub, "a")) == ({"a": answer}, about(0))
 
     check()
 
@@ -278,7 +276,7 @@ async def test_who_waits_for_a_frame_that_is_replaced_is_told_so() -> None:
 
         assert await answer_to(session, then=overtake) == (
             {"slow": {"state": "ready", "dropped": "replaced"}},
-            pytest.approx(0),
+            about(0),
         )
 
 
@@ -292,7 +290,7 @@ async def test_who_waits_for_a_frame_that_takes_the_worker_along_is_told_so() ->
             worker.die()
 
         answer, took = await answer_to(await stream(hub, "slow"), then=kill)
-        assert (answer["slow"]["dropped"], took) == ("worker_died", pytest.approx(1))
+        assert (answer["slow"]["dropped"], took) == ("worker_died", about(1))
 
 
 @simulated
@@ -304,7 +302,7 @@ async def test_who_waits_when_the_stream_ends_waits_no_longer() -> None:
             await asyncio.sleep(1)
             await hub.end(session.id)
 
-        assert await answer_to(session, then=end) == ({}, pytest.approx(1, abs=0.3))
+        assert await answer_to(session, then=end) == ({}, about(1, within=0.3))
 
 
 @simulated
@@ -327,6 +325,51 @@ async def test_an_event_ends_when_the_frames_stop() -> None:
         events = await heard(viewer, "event")
     assert [event["phase"] for event in events] == ["new", "end"]
     assert len({event["id"] for event in events}) == 1
+
+
+async def phases(viewer: Subscriber) -> list[str]:
+    return [event["phase"] for event in await heard(viewer, "event")]
+
+
+@simulated
+async def test_an_event_does_not_flicker_because_its_analyzer_is_busy_elsewhere() -> None:
+    """Twelve streams of 0.25 s each: every one is looked at every 3 s, and the event lingers for one."""
+    async with engine(FakeWorker(FakeAnalyzer("motion", 0.25, look=sees("motion", linger_s=1.0)))) as hub:
+        sessions = [await stream(hub, "motion") for _ in range(12)]
+        viewers = [listener(session) for session in sessions]
+        async with asyncio.TaskGroup() as cameras:
+            for session in sessions:
+                cameras.create_task(play(session, fps=10, seconds=30))
+        told = [await phases(viewer) for viewer in viewers]
+    assert [each[0] for each in told] == ["new"] * 12
+    assert {phase for each in told for phase in each[1:]} == {"update"}
+
+
+@simulated
+async def test_an_event_ends_with_the_first_look_that_does_not_see_it() -> None:
+    motion = FakeAnalyzer("motion", look=sees("motion", linger_s=1.0))
+    async with engine(FakeWorker(motion)) as hub:
+        session = await stream(hub, "motion", options={"motion": {"fps": 0.2}})
+        viewer = listener(session)
+        await play(session, fps=10, seconds=2)
+        motion.look = sees()
+        await play(session, fps=10, seconds=2.9)
+        told = [await phases(viewer)]
+        await play(session, fps=10, seconds=0.5)
+        assert [*told, await phases(viewer)] == [["new"], ["end"]]
+
+
+@simulated
+async def test_an_event_of_an_analyzer_that_looks_no_more_ends_all_the_same() -> None:
+    worker = FakeWorker(FakeAnalyzer("motion", look=sees("motion", linger_s=1.0)))
+    async with engine(worker) as hub:
+        session = await stream(hub, "motion")
+        viewer = listener(session)
+        await play(session, fps=10, seconds=1)
+        worker.stillborn = 99
+        worker.die()
+        await play(session, fps=10, seconds=12)
+        assert await phases(viewer) == ["new", "end"]
 
 
 @simulated
@@ -529,3 +572,27 @@ async def test_a_status_is_told_every_2_s_and_when_something_changes() -> None:
         session.claim(FakePublisher())
         await asyncio.sleep(0.01)
         assert [status["publishers"] for status in await heard(viewer)] == [1]
+
+
+@simulated
+async def test_pictures_posted_one_by_one_are_no_news() -> None:
+    async with engine() as hub:
+        session = await stream(hub)
+        viewer = listener(session, topics=("status",))
+        for _ in range(100):
+            poster = FakePublisher()
+            session.claim(poster)
+            session.put(jpeg())
+            session.resign(poster)
+            await asyncio.sleep(0.1)
+        assert len(await heard(viewer)) <= 7
+
+
+@simulated
+async def test_that_a_stream_is_stale_is_told_at_once() -> None:
+    async with engine(stream={"status_s": 3600}) as hub:
+        session = await stream(hub)
+        session.put(jpeg())
+        viewer = listener(session, topics=("status",))
+        await asyncio.sleep(3.5)
+        assert [status["state"] for status in await heard(viewer)][-1] == "stale"

@@ -6,11 +6,10 @@ import pytest
 
 from gateway.engine.plugins import Manifest
 from gateway.engine.runner import Runner
-from gateway.engine.session import Session
+from gateway.engine.session import Session, SessionRequest
 from gateway.engine.slot import Slot, Stage, in_line
 from gateway.settings import Analysis
 from tests.doubles import FakePainter, settings
-from gateway.engine.session import SessionRequest
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""30 frames a second into an analyzer that takes 200 ms, for ten minutes: nothing grows old, grows large or gets lost."""
+"""30 frames a second into an analyzer that takes 200 ms, for ten minutes: nothing grows old or large or gets lost."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_the_end_of_the_stream_is_the_end_of_the_other_side() -> None:
     ],
 )
 async def test_nonsense_is_a_broken_wire(data: bytes, complaint: str) -> None:
-    with pytest.raises(BrokenWire):
+    with pytest.raises(BrokenWire, match=complaint):
         await read(data)
 
 

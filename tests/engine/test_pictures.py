@@ -1,0 +1,100 @@
+"""The picture worker's work: decode, draw, scale, encode; a bad order is an answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from gateway.engine.pictures import render
+from gateway.frame import decode
+from gateway.jpeg import read_header
+from tests.doubles import jpeg
+
+SEEN = {"objects": {"detections": [{"label": "person", "score": 0.9, "box": [0.25, 0.25, 0.75, 0.75], "track_id": 1}]}}
+
+
+def redraw(width: int | None = None, **order: Any) -> dict[str, Any]:
+    return {"do": "redraw", "width": width, "quality": 90, **order}
+
+
+def encoded(kind: str, width: int = 40, height: int = 30) -> bytes:
+    done, data = cv2.imencode(kind, np.full((height, width, 3), 200, np.uint8))
+    assert done
+    return data.tobytes()
+
+
+def test_a_picture_is_scaled_to_the_width_and_keeps_its_ratio() -> None:
+    answer, data = render(redraw(320), jpeg(640, 480))
+    assert (answer, decode(data).shape) == ({}, (240, 320, 3))
+
+
+def test_a_picture_is_never_enlarged() -> None:
+    assert decode(render(redraw(1280), jpeg(640, 480))[1]).shape == (480, 640, 3)
+
+
+def test_boxes_are_drawn_where_they_are() -> None:
+    plain = decode(render(redraw(), jpeg(400, 400))[1]).astype(int)
+    drawn = decode(render(redraw(overlay=SEEN), jpeg(400, 400))[1]).astype(int)
+    changed = np.abs(drawn - plain).max(axis=-1) > 40
+    assert changed[100, 150:250].all()  # the upper edge, or the label on it
+    assert changed[150:250, 100].all()
+    assert not changed[120:280, 120:280].any()
+    assert not changed[320:].any()
+
+
+@pytest.mark.parametrize("box", [[0, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1]])
+def test_a_box_at_the_border_can_be_drawn(box: list[float]) -> None:
+    seen = {"a": {"detections": [{"label": "ü" * 64, "score": 0.5, "box": box}]}}
+    assert render(redraw(overlay=seen), jpeg(17, 9))[0] == {}
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_what_goes_out_is_upright_baseline_420(orientation: int) -> None:
+    header = read_header(render(redraw(), jpeg(64, 48))[1])
+    assert (header.width, header.height, header.orientation, header.metadata) == (64, 48, 1, ())
+
+
+@pytest.mark.parametrize("kind", [".png", ".webp"])
+def test_png_and_webp_become_jpeg(kind: str) -> None:
+    answer, data = render({"do": "transcode", "quality": 90, "max_pixels": 10_000}, encoded(kind))
+    assert (answer, decode(data).shape) == ({}, (30, 40, 3))
+
+
+@pytest.mark.parametrize("kind", [".png", ".webp"])
+def test_a_size_beyond_the_limit_is_refused_by_its_claim(kind: str) -> None:
+    answer, data = render({"do": "transcode", "quality": 90, "max_pixels": 1199}, encoded(kind)[:40])
+    assert (answer["code"], data) == ("image_too_large", b"")
+    assert answer["error"] == "the picture claims 40x30 px, more than the limit of 1199 px"
+
+
+@pytest.mark.parametrize(
+    ("order", "payload", "code"),
+    [
+        (redraw(), b"no picture", "undecodable"),
+        (redraw(), b"", "undecodable"),
+        ({"do": "transcode", "quality": 90, "max_pixels": 99}, b"GIF89a", "undecodable"),
+        ({"do": "transcode", "quality": 90, "max_pixels": 9999}, encoded(".png")[:60], "undecodable"),
+        ({"do": "dance", "quality": 90}, b"", "undecodable"),
+    ],
+)
+def test_a_bad_order_is_answered(order: dict[str, Any], payload: bytes, code: str) -> None:
+    answer, data = render(order, payload)
+    assert (answer["code"], data) == (code, b"")
+
+
+@pytest.mark.parametrize("size", [(640, 360), (16, 16), (1, 1)])
+def test_a_slate_has_the_streams_size_and_light_words(size: tuple[int, int]) -> None:
+    order = {
+        "do": "slate",
+        "lines": ["Tür", "no frames are coming in"],
+        "width": size[0],
+        "height": size[1],
+        "quality": 80,
+    }
+    answer, data = render(order, b"")
+    slate = decode(data)
+    assert (answer, slate.shape) == ({}, (size[1], size[0], 3))
+    assert size[0] < 640 or slate.max() > 200
