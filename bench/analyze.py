@@ -71,7 +71,7 @@ class Inside:
         """Measure the loop, which needs no generator."""
         run = self._loop.run(seconds)
         self._steps.append({step: 1e3 * took / run.frames for step, took in run.steps.items()})
-        return Window(run.rate)
+        return Window(run.rate, run.cpu / run.took)
 
     def called(self, server: Server) -> None:
         objects = next(item for item in server.get("/api/analyzers")["items"] if item["name"] == "objects")
@@ -117,7 +117,7 @@ def _through_sessions(server: Server, sessions: int, pictures: Sequence[bytes], 
 
         paths = [stream["websocket_url"] for stream in streams]
         with generating(all_cores(), feed, server.address, paths, pictures) as load:
-            seen = window(lambda: count("frames_analyzed"), server.cpu_s, [load.cpu_s], seconds)
+            seen = window(lambda: count("frames_analyzed"), server.family_cpu_s, [load.cpu_s], seconds)
             if count("frames_in") < 1.2 * count("frames_analyzed"):
                 raise RuntimeError("pictures came no faster than they were analysed: this measures the generator")
             inside.called(server)

@@ -24,7 +24,7 @@ Count = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One measurement of one side: things a second, and cores its process and the generators used (1.0 is one).
+    """One measurement of one side: things a second, and cores its processes and the generators used (1.0 is one).
 
     `load_bound`: the generators could do no more, or could have no more of their core.
     """
@@ -105,7 +105,7 @@ def options(description: str, *, seconds: float, rounds: int) -> argparse.Namesp
 
 def report(bench: str, cases: Sequence[Case], *, unit: str, more: Mapping[str, Any] | None = None) -> int:
     """Print the table and the line; the exit code."""
-    print(table(["case", "side", unit, "min", "max", "server CPU %", "µs each", "load CPU %"], _rows(cases)))
+    print(table(["case", "side", unit, "min", "max", "CPU %", "CPU µs each", "load CPU %"], _rows(cases)))
     print()
     print(table(["case", "gateway / plain", "min", "max"], [[c.name, *_spread(c.quotients, 3)] for c in cases]))
     void = any(each.void for case in cases for each in (*case.ours, *case.theirs))
@@ -120,7 +120,7 @@ def report(bench: str, cases: Sequence[Case], *, unit: str, more: Mapping[str, A
     return VOID if void else 0
 
 
-def _rows(cases: Sequence[Case]) -> list[list[str | None]]:
+def _rows(cases: Sequence[Case]) -> list[list[str]]:
     return [
         [case.name, side, *_spread([each.rate for each in windows], 1), *_cpu(windows)]
         for case in cases
@@ -132,10 +132,10 @@ def _spread(values: Sequence[float], digits: int) -> list[str]:
     return [f"{value:.{digits}f}" for value in (median(values), min(values), max(values))]
 
 
-def _cpu(windows: Sequence[Window]) -> list[str | None]:
-    """CPU of the server, the same for one of what is counted, and of the load; the plain loop's own is not measured."""
+def _cpu(windows: Sequence[Window]) -> list[str]:
+    """CPU of the server, the same for one of what is counted, and of the load."""
     server, load = median(each.server for each in windows), median(each.generator for each in windows)
-    return [f"{100 * server:.0f}", f"{_cost_us(windows):.1f}", f"{100 * load:.0f}"] if server else [None, None, None]
+    return [f"{100 * server:.0f}", f"{_cost_us(windows):.1f}", f"{100 * load:.0f}"]
 
 
 def _cost_us(windows: Sequence[Window]) -> float:

@@ -37,10 +37,11 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the loop did in a while: frames, seconds it took, detections, and seconds per step of its work."""
+    """What the loop did in a while: frames, seconds it took, CPU seconds, detections, seconds per step of its work."""
 
     frames: int
     took: float
+    cpu: float
     detections: int
     steps: dict[str, float]
 
@@ -82,11 +83,12 @@ def _serve(pipe: Connection, model: Path, pictures: Sequence[bytes], rules: Rule
     while True:
         seconds = pipe.recv()
         steps = dict.fromkeys(STEPS, 0.0)
-        frames, detections, started = 0, 0, time.perf_counter()
+        frames, detections, started, used = 0, 0, time.perf_counter(), time.process_time()
         while frames == 0 or time.perf_counter() - started < seconds:
             detections += _look(session, next(turn), steps)
             frames += 1
-        pipe.send(Run(frames, time.perf_counter() - started, detections, steps))
+        took, cpu = time.perf_counter() - started, time.process_time() - used
+        pipe.send(Run(frames, took, cpu, detections, steps))
 
 
 def _session(model: Path, rules: Rules) -> Any:

@@ -36,8 +36,11 @@ class Server:
 
     def cpu_s(self) -> float:
         """CPU time its process has used, without its children."""
-        times = self._process.cpu_times()
-        return float(times.user + times.system)
+        return _cpu_s(self._process)
+
+    def family_cpu_s(self) -> float:
+        """The same with its workers, as long as they live."""
+        return sum(map(_cpu_s, [self._process, *self._process.children(recursive=True)]))
 
     def get(self, path: str) -> Any:
         return self._ask("GET", path)
@@ -56,6 +59,11 @@ class Server:
         if answer.status != 200:
             raise RuntimeError(f"{method} {path}: {answer.status} {text[:200]!r}")
         return json.loads(text)
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 @contextmanager

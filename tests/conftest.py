@@ -1,4 +1,4 @@
-"""What all tests share: where the real weights and clips are, and a real server on a socket."""
+"""What all tests share: where the real weights and clips are, a real server on a socket, and Chromium."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.chromium import browser, page
 from tests.server import Server, running
+
+__all__ = ["browser", "page"]  # one Chromium for all folders: a second one in the same process cannot be
 
 
 @pytest.fixture(scope="session")

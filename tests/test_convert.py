@@ -68,5 +68,5 @@ def test_anything_else_is_a_type_error(value: Any) -> None:
 
 @pytest.mark.parametrize("row", [[np.nan, 0, 1, 1, 0.5, 0], [0, 0, 10, 10, np.nan, 0], [0, 0, 10, 10, 2.0, 0]])
 def test_values_out_of_range_are_refused(row: list[float]) -> None:
-    with pytest.raises(ValueError, match="no numbers|0-1"):
+    with pytest.raises(ValueError, match=r"no numbers|0-1"):
         to_result(np.array([row]), FRAME)

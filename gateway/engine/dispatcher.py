@@ -92,6 +92,8 @@ class Dispatcher:
                     await self._serve()
                 except* WorkerDied as died:
                     log.warning("worker %s: %s; starting again in %.0f s", self.name, died.exceptions[0], pause)
+                except* Exception:  # a bug of ours: it costs this worker a restart, not everybody the gateway
+                    log.exception("worker %s: broke; starting again in %.0f s", self.name, pause)
                 await self._bury()
                 if self._closed:
                     return

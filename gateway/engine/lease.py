@@ -26,8 +26,9 @@ class Lease:
     posted_at: float | None = None
 
     def join(self) -> None:
-        """A WebSocket or WebRTC client, or an open multipart upload."""
+        """A WebSocket or WebRTC client, or an open multipart upload; its leaving will count, earlier posts no more."""
         self.clients += 1
+        self.posted_at = None
 
     def leave(self, now: float) -> None:
         if self.clients == 0:

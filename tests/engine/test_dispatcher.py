@@ -30,7 +30,7 @@ async def play_all(sessions: list[Session], *, fps: float, seconds: float) -> No
             cameras.create_task(play(session, fps=fps, seconds=seconds))
 
 
-# --- turns -----------------------------------------------------------------------------------------------------------
+# --- turns ------------------------------------------------------------------------------------------------------------
 
 
 @simulated
@@ -113,101 +113,7 @@ async def test_the_operators_pace_holds_unless_a_stream_asks_for_another() -> No
         assert worker.turns() == {usual.id: 20, wishing.id: 50}
 
 
-# --- chains ----------------------------------------------------------------------------------------------------------
-
-
-@simulated
-async def test_a_need_is_seen_first_and_for_the_same_frame() -> None:
-    worker = FakeWorker(FakeAnalyzer("smoking", 0.05, needs=("objects",)), FakeAnalyzer("objects", 0.1))
-    async with engine(worker) as hub:
-        await play(await stream(hub, "smoking"), fps=10, seconds=5)
-    looks = [(call.analyzer, call.seq) for call in worker.calls]
-    assert looks[::2] == [("objects", seq) for seq in worker.seqs("objects")]
-    assert looks[1::2] == [("smoking", seq) for seq in worker.seqs("objects")][: len(looks) // 2]
-
-
-@simulated
-async def test_a_need_in_another_worker_is_seen_first_and_for_the_same_frame() -> None:
-    near = FakeWorker(FakeAnalyzer("objects", 0.1), name="near")
-    far = FakeWorker(FakeAnalyzer("queue", 0.3, needs=("objects",)), name="far")
-    async with engine(near, far) as hub:
-        session = await stream(hub, "queue")
-        frames = await play(session, fps=30, seconds=30)
-        await asyncio.sleep(1)
-        assert account(session) == {"objects": frames, "queue": frames}
-    assert set(far.seqs("queue")) < set(near.seqs("objects"))
-    assert len(far.calls) == pytest.approx(100, abs=2)
-
-
-@simulated
-async def test_what_needs_nothing_waits_for_nobody_in_another_worker() -> None:
-    near = FakeWorker(FakeAnalyzer("objects", load_s=3600), name="near")
-    far = FakeWorker(FakeAnalyzer("light"), FakeAnalyzer("queue", needs=("objects",)), name="far")
-    async with engine(near, far) as hub:
-        session = await stream(hub, "queue", "light")
-        await play(session, fps=10, seconds=10)
-        assert len(far.seqs("light")) == 100
-
-
-@simulated
-async def test_workers_that_need_each_other_both_work() -> None:
-    one = FakeWorker(FakeAnalyzer("a"), FakeAnalyzer("d", needs=("b",)), name="one")
-    two = FakeWorker(FakeAnalyzer("b", needs=("a",)), name="two")
-    async with engine(one, two) as hub:
-        session = await stream(hub, "d")
-        await play(session, fps=10, seconds=5)
-        assert account(session) == {"a": 50, "b": 50, "d": 50}
-    assert one.seqs("d") == two.seqs("b") == one.seqs("a") == list(range(50))
-
-
-@simulated
-async def test_needs_in_two_workers_are_seen_one_after_the_other() -> None:
-    one, two = FakeWorker(FakeAnalyzer("a", 0.05), name="one"), FakeWorker(FakeAnalyzer("b", 0.05), name="two")
-    both = FakeWorker(FakeAnalyzer("c", needs=("a", "b")), name="both")
-    async with engine(one, two, both) as hub:
-        session = await stream(hub, "c")
-        await play(session, fps=5, seconds=5)
-        assert both.seqs("c") == list(range(25))
-
-
-@pytest.mark.parametrize(
-    ("objects", "reason"),
-    [
-        (FakeAnalyzer("objects", load_s=3600), "loading"),
-        (FakeAnalyzer("objects", unfit="no memory"), "failed"),
-        (FakeAnalyzer("objects", look=breaks), "error"),
-    ],
-    ids=["loading", "failed", "broken"],
-)
-def test_a_frame_whose_need_was_not_met_is_counted_so(objects: FakeAnalyzer, reason: str) -> None:
-    @simulated
-    async def check() -> None:
-        async with engine(FakeWorker(FakeAnalyzer("smoking", needs=("objects",)), objects)) as hub:
-            session = await stream(hub, "smoking")
-            session.put(jpeg())
-            await asyncio.sleep(0.1)
-            assert {stage.name: dict(stage.dropped) for stage in session.stages} == {
-                "objects": {reason: 1},
-                "smoking": {"needs": 1},
-            }
-
-    check()
-
-
-@simulated
-async def test_a_frame_lost_on_its_way_to_another_worker_is_counted_there_as_lost_upstream() -> None:
-    near = FakeWorker(FakeAnalyzer("objects", 1.0), name="near")
-    far = FakeWorker(FakeAnalyzer("queue", needs=("objects",)), name="far")
-    async with engine(near, far) as hub:
-        session = await stream(hub, "queue")
-        frames = await play(session, fps=10, seconds=10)
-        await asyncio.sleep(2)
-        objects, queue = session.stages
-        assert account(session) == {"objects": frames, "queue": frames}
-        assert queue.dropped == {"upstream": objects.dropped["replaced"]}
-
-
-# --- loading ---------------------------------------------------------------------------------------------------------
+# --- loading ----------------------------------------------------------------------------------------------------------
 
 
 @simulated
@@ -254,7 +160,7 @@ async def test_a_model_is_loaded_when_somebody_first_asks_for_it() -> None:
     assert states == [{"asked": "loading", "unasked": "idle"}, {"asked": "ready", "unasked": "idle"}]
 
 
-# --- workers that die ------------------------------------------------------------------------------------------------
+# --- workers that die -------------------------------------------------------------------------------------------------
 
 
 @simulated
@@ -372,7 +278,7 @@ async def test_an_analyzer_that_hangs_every_time_is_left_alone_in_the_end() -> N
         assert session.stages[1].analyzed - before > 300 * 5 * 0.6
 
 
-# --- the breaker -----------------------------------------------------------------------------------------------------
+# --- the breaker ------------------------------------------------------------------------------------------------------
 
 
 @simulated

@@ -33,6 +33,7 @@ class LeaseModel(RuleBasedStateMachine):
     def join(self) -> None:
         self.lease.join()
         self.clients += 1
+        self.posted_at = None  # who has joined will leave; until then nothing ends, and then that counts
 
     @rule()
     @precondition(lambda self: self.clients)
