@@ -4,6 +4,7 @@ from gateway.analyzer import Analyzer, SessionInfo
 from gateway.errors import GatewayError
 from gateway.events import Event
 from gateway.frame import Frame
+from gateway.function import as_analyzer
 from gateway.hookspecs import hookimpl
 from gateway.results import Box, Detection, Result, Sighting
 from gateway.version import __version__
@@ -19,5 +20,6 @@ __all__ = [
     "SessionInfo",
     "Sighting",
     "__version__",
+    "as_analyzer",
     "hookimpl",
 ]

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from gateway.analyzer import Analyzer, SessionInfo, check_analyzer, fill_options
+from gateway.convert import to_result
 from gateway.events import Event, EventMachine
 from gateway.frame import Frame
 from gateway.jpeg import read_header
@@ -60,9 +61,7 @@ def analyze(
     try:
         for seq, picture in enumerate(pictures):
             frame = picture if isinstance(picture, Frame) else frame_of(picture, seq=seq, at=seq / fps)
-            result = analyzer.analyze(frame, memory)
-            if not isinstance(result, Result):
-                raise TypeError(f"{cls.name}.analyze() must return a Result, got {type(result).__name__}")
+            result = to_result(analyzer.analyze(frame, memory), frame, cls.labels)
             results.append(result)
             events += _told(machine, analyzer, frame, result)
     finally:

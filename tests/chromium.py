@@ -1,4 +1,4 @@
-"""Chromium for the tests of pages, started once per process; without it or playwright they are skipped, with the reason."""
+"""Chromium for the tests of pages, once per process; without it or playwright they are skipped, with the reason."""
 
 from __future__ import annotations
 

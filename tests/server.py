@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import httpx2
 import psutil
@@ -73,7 +73,8 @@ class Server:
         return 0.0
 
     def children(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children(recursive=True)
+        found: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        return found
 
     def stop(self, timeout_s: float = 10.0) -> int:
         """End it by SIGTERM; its exit code."""
@@ -95,10 +96,10 @@ def running(home: Path, *, command: Sequence[str] = SERVE, url: str = "", **envi
             stderr=log,
         )
     try:
-        url = url or eventually(lambda: _address(home / "log", process))
-        with httpx2.Client(base_url=url, timeout=PATIENCE_S, trust_env=False) as http:
+        at = url or eventually(lambda: _address(home / "log", process))
+        with httpx2.Client(base_url=at, timeout=PATIENCE_S, trust_env=False) as http:
             eventually(lambda: _is_ready(http))
-            yield Server(process, url, home, http)
+            yield Server(process, at, home, http)
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 0, (home / "log").read_text()[-4000:]
@@ -122,7 +123,7 @@ def _is_ready(http: httpx2.Client) -> bool:
         return False
 
 
-def eventually(condition: Callable[[], T], within_s: float = PATIENCE_S) -> T:
+def eventually(condition: Callable[[], T | Literal[False] | None], within_s: float = PATIENCE_S) -> T:
     """Ask until the answer is true, and return it. Raises `AssertionError` when that takes too long."""
     deadline = time.monotonic() + within_s
     while not (answer := condition()):

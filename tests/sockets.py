@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import AbstractContextManager
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -23,8 +22,10 @@ class Pushed(NamedTuple):
     jpeg: bytes
 
 
-def socket_to(server: Server, stream_id: str, query: str = "", **more: Any) -> AbstractContextManager[ClientConnection]:
-    return connect(f"{server.ws}/ws/stream/{stream_id}{query}", proxy=None, close_timeout=2, **more)
+def socket_to(server: Server, stream_id: str, query: str = "", **more: Any) -> ClientConnection:
+    url = f"{server.ws}/ws/stream/{stream_id}{query}"
+    socket: ClientConnection = connect(url, proxy=None, close_timeout=2, **more)
+    return socket
 
 
 def framed(jpeg: bytes, seq: int, micros: int = 0, meta: bytes = b"") -> bytes:

@@ -213,7 +213,7 @@ def test_a_slow_reader_gets_the_newest_frame_and_slows_nobody(server: Server) ->
             camera.send(large)
             assert shown(prompt).seq == seq
         eventually(lambda: server.show(stream_id)["dropped"]["viewers"].get("pictures", 0) >= 10)
-        seen = []
+        seen: list[int] = []
         while not seen or seen[-1] != 19:
             part = slow.part()
             if part["X-Stream-State"] != "waiting":

@@ -16,6 +16,7 @@ from threading import Lock
 from typing import Any
 
 from gateway.analyzer import Analyzer, SessionInfo, fill_options
+from gateway.convert import to_result
 from gateway.engine.plugins import PluginSpec, load, manifest_json
 from gateway.errors import BadImage, GatewayError, UnknownOption
 from gateway.frame import Frame
@@ -110,10 +111,7 @@ class AnalyzerHost:
         for need in analyzer.needs:
             if need not in frame.results:
                 return "needs"
-        result = analyzer.analyze(frame, self._memory(analyzer, stage, session))
-        if not isinstance(result, Result):
-            raise TypeError(f"{name}.analyze() must return a Result, got {type(result).__name__}")
-        return result
+        return to_result(analyzer.analyze(frame, self._memory(analyzer, stage, session)), frame, analyzer.labels)
 
     def _memory(self, analyzer: Analyzer, stage: Mapping[str, Any], session: Mapping[str, Any]) -> Any:
         """What the analyzer remembers of this session; opened with its first frame."""

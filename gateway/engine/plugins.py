@@ -21,6 +21,7 @@ import pluggy
 
 from gateway import hookspecs
 from gateway.analyzer import Analyzer, check_analyzer, options_schema
+from gateway.function import analyzers_in
 from gateway.hookspecs import ENTRY_POINT_GROUP, PROJECT
 
 log = logging.getLogger(__name__)
@@ -140,9 +141,11 @@ def _analyzers_of(spec: PluginSpec) -> list[type[Analyzer]]:
     """Register one plugin with pluggy and ask it. A manager of its own: a hook call ends at the first exception."""
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
-    manager.register(_import(spec), name=spec.name)
+    module = _import(spec)
+    manager.register(module, name=spec.name)
     manager.check_pending()  # a misspelt hook name is an error, not silence
-    return [cls for classes in manager.hook.register_analyzers() for cls in classes]
+    registered = [cls for classes in manager.hook.register_analyzers() for cls in classes]
+    return [*registered, *analyzers_in(module)]
 
 
 def _import(spec: PluginSpec) -> ModuleType:

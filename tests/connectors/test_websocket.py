@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -196,9 +197,9 @@ def test_a_bad_message_is_answered_and_the_fifth_in_ten_seconds_closes(server: S
             camera.send(message)
             assert told(camera, "error")["code"] == code
         camera.send(mistakes[-1][0])
-        heard, code, reason = farewell(camera)
+        heard, closed, reason = farewell(camera)
     assert [said["code"] for said in heard if said["type"] == "error"] == ["bad_image_url"]
-    assert (code, reason) == (4400, "bad_image_url")
+    assert (closed, reason) == (4400, "bad_image_url")
 
 
 @pytest.mark.parametrize(("image", "code", "closed"), [(TRUNCATED, "truncated", 4422), (HUGE, "image_too_large", 4413)])
@@ -274,13 +275,13 @@ def test_a_publisher_silent_for_two_seconds_loses_its_place(server: Server) -> N
         def newcomer_is_taken() -> bool:
             with socket_to(server, stream_id, subprotocols=["framegate.v1"]) as newcomer:
                 newcomer.send(picture("green"))
-                return next(said for said in _all(newcomer) if said["type"] in ("ack", "error"))["type"] == "ack"
+                return next(said["type"] for said in _all(newcomer) if said["type"] in ("ack", "error")) == "ack"
 
         eventually(newcomer_is_taken, within_s=5)
         assert farewell(silent)[1] == 4409
 
 
-def _all(socket: ClientConnection) -> Any:
+def _all(socket: ClientConnection) -> Iterator[dict[str, str]]:
     while True:
         yield json.loads(socket.recv(timeout=5))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -58,7 +59,7 @@ def test_data_urls_go_in_by_the_socket_and_come_out_as_json_and_mjpeg(server: Se
             assert reader.stdout is not None
             part = b""
             while part.count(b"--frame\r\n") < 2:
-                part += reader.stdout.read1()
+                part += os.read(reader.stdout.fileno(), 65536)
             reader.terminate()
         assert part.startswith(b"--frame\r\nContent-Type: image/jpeg\r\n")
         assert colour_of(part[part.index(b"\xff\xd8") : part.index(b"\xff\xd9") + 2]) == "red"
@@ -99,8 +100,8 @@ def test_a_stream_is_gone_when_the_last_socket_has_left_and_the_grace_is_over(se
     }
 
 
-def _unless(answer: tuple[int, dict[str, Any]], status: int) -> tuple[int, dict[str, Any]] | None:
-    return None if answer[0] == status else answer
+def _unless(answer: tuple[int, dict[str, Any]], status: int) -> tuple[int, dict[str, Any]] | Literal[False]:
+    return False if answer[0] == status else answer
 
 
 def test_a_stream_is_resumed_by_the_same_id_within_the_grace(server: Server) -> None:

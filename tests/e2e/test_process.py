@@ -215,7 +215,7 @@ def test_a_stalled_viewer_is_reset_within_12_s_and_the_others_lose_nothing(serve
 
 def test_the_gateway_itself_resets_a_stalled_viewer_and_does_not_leave_it_to_the_kernel(tmp_path: Path) -> None:
     with running(tmp_path, FRAMEGATE_LIMITS__VIEWER_STALL_S="1") as server:
-        _outlive_stalled_viewers(server, within_s=3)
+        _outlive_stalled_viewers(server, within_s=6)  # the kernel alone would take 10
         assert "Traceback" not in server.log
 
 

@@ -38,6 +38,7 @@ def camera(server: Server, stream_id: str, colours: tuple[str, ...] = ("green",)
 
     feeder = threading.Thread(target=feed)
     feeder.start()
+    eventually(lambda: server.show(stream_id)["frames_in"] > 0)  # before that a reader would begin with a slate
     try:
         yield
     finally:

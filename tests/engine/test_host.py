@@ -145,7 +145,7 @@ def test_options_are_the_sessions_own(host: AnalyzerHost) -> None:
     ("seq", "error"),
     [
         (66, "ValueError: a bad day"),
-        (67, "TypeError: counter.analyze() must return a Result, got dict"),
+        (67, "TypeError: expected a Result, detections or what a detection library returns, got dict"),
         (68, "SystemExit: bye"),
         (69, "ValueError: data.name must be finite, got nan"),
     ],

@@ -12,7 +12,7 @@ from tests.structure.source import ROOT
 
 PUBLIC = {
     *("Analyzer", "Box", "Detection", "Event", "Frame", "GatewayError", "Result", "SessionInfo", "Sighting"),
-    *("__version__", "hookimpl"),
+    *("__version__", "as_analyzer", "hookimpl"),
 }
 HEAVY = {"cv2", "av", "onnxruntime", "torch", "numpy", "fastapi", "starlette", "pydantic", "aiortc", "sqlmodel"}
 
