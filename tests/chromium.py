@@ -1,4 +1,8 @@
-"""Chromium for the tests of pages, once per process; without it or playwright they are skipped, with the reason."""
+"""Chromium for the tests of pages; without it or playwright they are skipped, with the reason.
+
+Once per module and not per process: playwright's synchronous side keeps an event loop running for as long as it is up,
+beside which no asynchronous test of the same process can run.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip(
         "playwright.sync_api", reason="the page's tests need playwright: pip install -e .[e2e]"

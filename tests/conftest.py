@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.chromium import browser, page
 from tests.server import Server, running
+
+settings.register_profile("framegate", deadline=None)  # a busy machine is not a defect
+settings.load_profile("framegate")
 
 __all__ = ["browser", "page"]  # one Chromium for all folders: a second one in the same process cannot be
 

@@ -8,25 +8,20 @@ import select
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from struct import pack
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from tests.pictures import COLOURS, base64_of, colour_at, colour_of, picture, pixels
+from tests.pictures import base64_of, colour_of, picture, pixels
 from tests.server import Server, eventually, running
 from tests.sockets import shown, socket_to
-from tests.wire import Part, Reader
+from tests.wire import Part, Reader, mjpeg
 
 pytestmark = pytest.mark.e2e
 
 CAPTURED = "2025-11-26T07:00:00.123Z"
-
-
-def reader(server: Server, stream_id: str, query: str = "", **more: Any) -> Reader:
-    return Reader(server, f"/stream/video/{stream_id}{query}", **more)
 
 
 def without_time(part: Part) -> list[tuple[str, str]]:
@@ -37,7 +32,7 @@ def without_time(part: Part) -> list[tuple[str, str]]:
 
 
 def test_the_header_names_the_boundary_without_dashes_and_forbids_keeping(server: Server) -> None:
-    with reader(server, server.open()) as answer:
+    with mjpeg(server, server.open()) as answer:
         assert answer.status_line == "HTTP/1.1 200 OK"
         assert answer.headers["content-type"] == "multipart/x-mixed-replace; boundary=frame"
         assert answer.headers["cache-control"] == "no-store"
@@ -49,14 +44,14 @@ def test_the_header_names_the_boundary_without_dashes_and_forbids_keeping(server
 
 
 def test_http_1_1_is_chunked(server: Server) -> None:
-    with reader(server, server.open()) as answer:
+    with mjpeg(server, server.open()) as answer:
         assert (answer.chunked, answer.take(9)) == (True, b"--frame\r\n")
 
 
 def test_http_1_0_gets_the_raw_body(server: Server) -> None:
     stream_id = server.open()
     server.push(stream_id, picture("red"))
-    with reader(server, stream_id, version="1.0") as answer:
+    with mjpeg(server, stream_id, version="1.0") as answer:
         assert answer.status_line == "HTTP/1.1 200 OK"
         assert "transfer-encoding" not in answer.headers
         assert answer.take(9) == b"--frame\r\n"
@@ -74,14 +69,14 @@ def test_plain_answers_to_http_1_0_keep_their_length(server: Server) -> None:
 
 
 def test_the_body_begins_with_a_boundary_line_before_there_is_a_frame(server: Server) -> None:
-    with reader(server, server.open()) as answer:
+    with mjpeg(server, server.open()) as answer:
         assert answer.take(9) == b"--frame\r\n"
 
 
 def test_a_part_is_headers_with_its_length_a_blank_line_the_jpeg_and_a_line_end(server: Server) -> None:
     stream_id = server.open()
     server.push(stream_id, picture("red"), ts=CAPTURED)
-    with reader(server, stream_id) as answer:
+    with mjpeg(server, stream_id) as answer:
         body = answer.until(b"\r\n\r\n") + answer.take(len(picture("red")) + 11)
     stamp = re.search(rb"X-Timestamp: (\d{10}\.\d{6})\r\n", body)
     assert stamp is not None
@@ -103,7 +98,7 @@ def test_a_part_is_headers_with_its_length_a_blank_line_the_jpeg_and_a_line_end(
 def test_without_a_capture_time_there_is_no_header_for_it(server: Server) -> None:
     stream_id = server.open()
     server.push(stream_id, picture("red"))
-    with reader(server, stream_id) as answer:
+    with mjpeg(server, stream_id) as answer:
         answer.take(9)
         part = answer.part()
     assert without_time(part) == [
@@ -117,7 +112,7 @@ def test_without_a_capture_time_there_is_no_header_for_it(server: Server) -> Non
 def test_the_next_boundary_line_follows_at_once_and_nothing_of_the_next_part(server: Server) -> None:
     stream_id = server.open()
     server.push(stream_id, picture("red"))
-    with reader(server, stream_id) as answer:
+    with mjpeg(server, stream_id) as answer:
         answer.take(9)
         assert answer.part().body == picture("red")  # it has read the boundary line that follows
         assert answer.pending() == b""
@@ -125,7 +120,7 @@ def test_the_next_boundary_line_follows_at_once_and_nothing_of_the_next_part(ser
 
 def test_every_frame_of_a_prompt_reader_comes_once_and_in_order(server: Server) -> None:
     stream_id = server.open()
-    with reader(server, stream_id) as answer, socket_to(server, stream_id) as camera:
+    with mjpeg(server, stream_id) as answer, socket_to(server, stream_id) as camera:
         answer.take(9)
         eventually(lambda: server.show(stream_id)["viewers"] == 2)
         seen = []
@@ -140,7 +135,7 @@ def test_every_frame_of_a_prompt_reader_comes_once_and_in_order(server: Server) 
 def test_the_last_frame_is_repeated_after_a_second_without_a_new_one(server: Server) -> None:
     stream_id = server.open()
     server.push(stream_id, picture("red"))
-    with reader(server, stream_id) as answer:
+    with mjpeg(server, stream_id) as answer:
         answer.take(9)
         first, began = answer.part(), time.monotonic()
         again = answer.part()
@@ -151,7 +146,7 @@ def test_the_last_frame_is_repeated_after_a_second_without_a_new_one(server: Ser
 def test_the_end_of_the_stream_ends_the_body(server: Server) -> None:
     stream_id = server.open()
     server.push(stream_id, picture("red"))
-    with reader(server, stream_id) as answer:
+    with mjpeg(server, stream_id) as answer:
         answer.take(9)
         answer.part()
         assert server.http.delete(f"/stream/{stream_id}").status_code == 204
@@ -162,7 +157,7 @@ def test_the_end_of_the_stream_ends_the_body(server: Server) -> None:
 
 
 def test_before_the_first_frame_there_is_a_slate_with_the_reason(server: Server) -> None:
-    with reader(server, server.open(name="gate")) as answer:
+    with mjpeg(server, server.open(name="gate")) as answer:
         answer.take(9)
         part = answer.part()
     assert part["X-Stream-State"] == "waiting"
@@ -181,7 +176,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_a_stale_stream_shows_a_slate_of_its_own_size_about_once_a_second(impatient: Server) -> None:
     stream_id = impatient.open()
     impatient.push(stream_id, picture("red", (320, 200)))
-    with reader(impatient, stream_id) as answer:
+    with mjpeg(impatient, stream_id) as answer:
         answer.take(9)
         assert colour_of(answer.part().body) == "red"
         first = answer.part()
@@ -204,7 +199,7 @@ def test_a_slow_reader_gets_the_newest_frame_and_slows_nobody(server: Server) ->
     noise = np.random.default_rng(1).integers(0, 255, (720, 1280, 3), np.uint8)
     large = cv2.imencode(".jpg", noise)[1].tobytes()
     with (
-        reader(server, stream_id, receive_buffer=65536) as slow,
+        mjpeg(server, stream_id, receive_buffer=65536) as slow,
         socket_to(server, stream_id, "?frames=binary", max_size=None) as prompt,
         socket_to(server, stream_id, subprotocols=["framegate.v1"]) as camera,
     ):
@@ -228,7 +223,7 @@ def test_a_form_is_made_once_per_frame_whatever_the_number_of_viewers(server: Se
     forms = ["?width=100", "?width=90", "?width=16", "?width=319", "?width=320"]  # all rounded up to 320
     server.push(stream_id, picture("red", (800, 600)))
     with ExitStack() as stack:
-        answers = [stack.enter_context(reader(server, stream_id, form)) for form in forms]
+        answers = [stack.enter_context(mjpeg(server, stream_id, form)) for form in forms]
         for answer in answers:
             answer.take(9)
             assert colour_of(answer.part().body) == "red"
@@ -250,7 +245,7 @@ def test_raw_pictures_cost_no_encoding(server: Server) -> None:
     stream_id = server.open()
     before = server.metric("framegate_pictures_encoded_total")
     server.push(stream_id, picture("red"))
-    with reader(server, stream_id) as answer:
+    with mjpeg(server, stream_id) as answer:
         answer.take(9)
         assert answer.part().body == picture("red")
     assert server.metric("framegate_pictures_encoded_total") == before
@@ -262,7 +257,7 @@ def test_raw_pictures_cost_no_encoding(server: Server) -> None:
 def test_fps_thins_the_pictures_of_that_viewer_only(server: Server) -> None:
     stream_id = server.open()
     server.push(stream_id, picture("red"))
-    with reader(server, stream_id, "?fps=2") as thinned, reader(server, stream_id) as full:
+    with mjpeg(server, stream_id, "?fps=2") as thinned, mjpeg(server, stream_id) as full:
         thinned.take(9)
         full.take(9)
         assert thinned.part()["X-Frame-Seq"] == "0"
@@ -279,12 +274,12 @@ def test_fps_thins_the_pictures_of_that_viewer_only(server: Server) -> None:
 def test_a_viewer_of_one_picture_a_minute_is_noticed_when_it_goes(server: Server) -> None:
     stream_id = server.open()
     server.push(stream_id, picture("red"))
-    with reader(server, stream_id, "?fps=0.01") as answer:
+    with mjpeg(server, stream_id, "?fps=0.01") as answer:
         answer.take(9)
         answer.part()
         assert server.show(stream_id)["viewers"] == 1
     eventually(lambda: server.show(stream_id)["viewers"] == 0, within_s=2)
-    with reader(server, stream_id, "?fps=0.01") as answer:
+    with mjpeg(server, stream_id, "?fps=0.01") as answer:
         answer.take(9)
         answer.part()
         server.http.delete(f"/stream/{stream_id}")
@@ -297,7 +292,7 @@ def test_quality_makes_smaller_pictures(server: Server) -> None:
     server.push(stream_id, cv2.imencode(".jpg", noise)[1].tobytes())
     sizes = []
     for wish in ("?quality=10", "?quality=50", "?quality=90"):
-        with reader(server, stream_id, wish) as answer:
+        with mjpeg(server, stream_id, wish) as answer:
             answer.take(9)
             sizes.append(len(answer.part().body))
     assert sizes[0] * 2 < sizes[1] < sizes[2] / 2
@@ -306,7 +301,7 @@ def test_quality_makes_smaller_pictures(server: Server) -> None:
 def test_a_width_beyond_the_pictures_own_leaves_it_its_size(server: Server) -> None:
     stream_id = server.open()
     server.push(stream_id, picture("red"))
-    with reader(server, stream_id, "?width=1280") as answer:
+    with mjpeg(server, stream_id, "?width=1280") as answer:
         answer.take(9)
         assert pixels(answer.part().body).shape == (120, 160, 3)
 
@@ -314,7 +309,7 @@ def test_a_width_beyond_the_pictures_own_leaves_it_its_size(server: Server) -> N
 def test_boxes_are_burned_into_the_very_frame_they_were_seen_in(server: Server) -> None:
     stream_id = server.open(analyzers=["motion"])
     eventually(lambda: server.show(stream_id)["analyzers"][0]["state"] == "ready")
-    with reader(server, stream_id, "?draw=boxes") as answer, socket_to(server, stream_id) as camera:
+    with mjpeg(server, stream_id, "?draw=boxes") as answer, socket_to(server, stream_id) as camera:
         answer.take(9)
         for step in range(12):  # a tenth of a second apart by the camera's own clock
             image = base64_of(_grey_scene_with_square_at(_place(step)))
@@ -343,92 +338,10 @@ def test_a_wish_nobody_can_fulfil_is_a_problem_that_names_it(server: Server, wis
     assert [item["field"] for item in problem["errors"]] == [f"query.{wish.partition('=')[0]}"]
 
 
-# --- the pictures themselves -----------------------------------------------------------------------------------------
-
-
-def _with_exif_thumbnail(jpeg: bytes) -> bytes:
-    """An APP1 segment with a small JPEG of its own, as cameras and phones write it (EXIF 2.3, section 4.6)."""
-    exif = b"Exif\0\0MM\0\x2a" + pack(">IHI", 8, 0, 0) + picture("black", (16, 16))
-    return jpeg[:2] + b"\xff\xe1" + pack(">H", len(exif) + 2) + exif + jpeg[2:]
-
-
-def test_an_exif_thumbnail_is_cut_out_so_that_the_first_end_marker_is_the_real_one(server: Server) -> None:
-    stream_id = server.open()
-    sent = _with_exif_thumbnail(picture("red"))
-    assert sent.count(b"\xff\xd9") == 2
-    server.push(stream_id, sent)
-    with reader(server, stream_id) as answer:
-        answer.take(9)
-        body = answer.part().body
-    assert body == picture("red")
-    assert body.index(b"\xff\xd9") == len(body) - 2
-
-
-def _without_huffman_tables(jpeg: bytes) -> bytes:
-    out, position = jpeg[:2], 2
-    while jpeg[position + 1] != 0xDA:
-        length = int.from_bytes(jpeg[position + 2 : position + 4], "big") + 2
-        if jpeg[position + 1] != 0xC4:
-            out += jpeg[position : position + length]
-        position += length
-    return out + jpeg[position:]
-
-
-def test_a_frame_that_left_its_huffman_tables_out_gets_the_standard_ones(server: Server) -> None:
-    stream_id = server.open()
-    bare = _without_huffman_tables(picture("blue"))
-    assert b"\xff\xc4" not in bare
-    server.push(stream_id, bare)
-    with reader(server, stream_id) as answer:
-        answer.take(9)
-        body = answer.part().body
-    assert body.count(b"\xff\xc4") >= 1
-    assert colour_of(body) == "blue"
-
-
-def test_a_redrawn_picture_is_baseline_4_2_0_with_tables(server: Server) -> None:
-    stream_id = server.open()
-    flags = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    progressive = cv2.imencode(".jpg", np.full((480, 640, 3), COLOURS["yellow"], np.uint8), flags)[1].tobytes()
-    assert _frame_header(progressive)[0] == 0xC2
-    server.push(stream_id, progressive)
-    with reader(server, stream_id, "?width=320") as answer:
-        answer.take(9)
-        body = answer.part().body
-    assert _frame_header(body) == (0xC0, [0x22, 0x11, 0x11])
-    assert (b"\xff\xc4" in body, colour_of(body)) == (True, "yellow")
-
-
-def _frame_header(jpeg: bytes) -> tuple[int, list[int]]:
-    """The start-of-frame marker and each component's sampling factors (ITU-T T.81 B.2.2)."""
-    position = 2
-    while jpeg[position + 1] not in (0xC0, 0xC1, 0xC2):
-        position += 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
-    components = jpeg[position + 9]
-    return jpeg[position + 1], [jpeg[position + 11 + 3 * index] for index in range(components)]
-
-
-def test_a_turned_picture_keeps_its_orientation(server: Server) -> None:
-    stream_id = server.open()
-    scene = np.zeros((120, 160, 3), np.uint8)
-    scene[:, :80] = COLOURS["red"]
-    scene[:, 80:] = COLOURS["blue"]
-    stored = cv2.imencode(".jpg", scene)[1].tobytes()
-    tiff = b"MM\0\x2a" + pack(">IH", 8, 1) + pack(">HHIHH", 0x0112, 3, 1, 6, 0) + bytes(4)  # turn by 90° to the right
-    exif = b"Exif\0\0" + tiff
-    server.push(stream_id, stored[:2] + b"\xff\xe1" + pack(">H", len(exif) + 2) + exif + stored[2:])
-    with reader(server, stream_id) as answer:
-        answer.take(9)
-        upright = pixels(answer.part().body)
-    assert upright.shape == (160, 120, 3)
-    assert [colour_at(upright[y, 60].astype(float).tolist()) for y in (20, 140)] == ["red", "blue"]
-    assert (server.show(stream_id)["width"], server.show(stream_id)["height"]) == (120, 160)
-
-
 def test_nothing_is_sent_to_who_has_nothing_new_for_less_than_a_second(server: Server) -> None:
     stream_id = server.open()
     server.push(stream_id, picture("red"))
-    with reader(server, stream_id) as answer:
+    with mjpeg(server, stream_id) as answer:
         answer.take(9)
         answer.part()
         assert select.select([answer], [], [], 0.7)[0] == []

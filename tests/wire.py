@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 from tests.server import PATIENCE_S, Server
 
@@ -108,3 +109,7 @@ class Reader:
         if not (data := self._socket.recv(65536)):
             raise EOFError("the connection has ended")
         self._raw += data
+
+
+def mjpeg(server: Server, stream_id: str, query: str = "", **more: Any) -> Reader:
+    return Reader(server, f"/stream/video/{stream_id}{query}", **more)
