@@ -93,6 +93,7 @@ class Session:
         self._painter = painter
         self._clock = clock
         self._publisher: Publisher | None = None
+        self._slate: tuple[tuple[State, Frame | None], Picture] | None = None
         self.max_fps = min(request.max_fps or settings.limits.max_fps, settings.limits.max_fps)
         self._allowance = Allowance(self.max_fps)
         self._headers = HeaderReader(max_pixels=settings.limits.max_pixels)
@@ -294,10 +295,13 @@ class Session:
         return frame, await self._painter.redraw(frame, variant, self.findings.recent())
 
     async def slate(self, lines: list[str]) -> Picture:
-        """A picture that says why there is none."""
-        frame, state = self.latest or Frame(0, self._clock(), 640, 360, b""), self.state
-        jpeg = await self._painter.slate(lines, frame.width, frame.height)
-        return Picture(frame, jpeg, state)
+        """A picture that says why there is none; drawn once for as long as the reason stays."""
+        reason = (self.state, self.latest)
+        if self._slate is None or self._slate[0] != reason:
+            frame = self.latest or Frame(0, self._clock(), 640, 360, b"")
+            jpeg = await self._painter.slate(lines, frame.width, frame.height)
+            self._slate = reason, Picture(frame, jpeg, reason[0])
+        return self._slate[1]
 
     def send_status(self) -> None:
         if self.audience.listens("status"):
