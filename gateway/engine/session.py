@@ -337,7 +337,7 @@ class Session:
     async def _fill(self, now: float) -> None:
         """Show idle picture viewers the last picture again, or a slate with the reason when the stream is stale."""
         idle = self.audience.idle(now, self.settings.mjpeg.idle_repeat_s)
-        if not idle:
+        if not idle or self.reason is not None:
             return
         state = self.state
         slate = None
