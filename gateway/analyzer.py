@@ -74,7 +74,7 @@ class Analyzer:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Release the model. Called once, after the last frame."""
+        """Release the model, after the last frame. A worker process that ends just ends: keep nothing to be saved."""
 
 
 def check_analyzer(cls: type[Analyzer]) -> None:

@@ -19,7 +19,13 @@ CORNERS = [20.0, 20.0, 60.0, 60.0]
 
 def supervision(**parts: Any) -> SimpleNamespace:
     """The attributes of `supervision.Detections`, which are all that is read."""
-    whole = {"xyxy": np.array([CORNERS]), "confidence": None, "class_id": None, "tracker_id": None, "data": {}}
+    whole: dict[str, Any] = {
+        "xyxy": np.array([CORNERS]),
+        "confidence": None,
+        "class_id": None,
+        "tracker_id": None,
+        "data": {},
+    }
     return SimpleNamespace(**{**whole, **parts})
 
 
