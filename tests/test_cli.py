@@ -70,7 +70,7 @@ def test_version_is_printed() -> None:
         (["watch", "http://127.0.0.1:9/"], "watch: http://127.0.0.1:9/ names no stream"),
         (["serve", "--config", "/no/such.toml"], "there is no settings file /no/such.toml"),
         (["serve", "--plugin", "/no/such.py"], "there is no plugin file /no/such.py"),
-        (["models", "pull", "yunett"], "there is no model yunett; did you mean yunet?"),
+        (["models", "pull", "yolox_nan"], "there is no model yolox_nan; did you mean yolox_nano?"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_1(arguments: list[str], line: str) -> None:
