@@ -16,6 +16,9 @@ Severity = Literal["info", "warning", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 
 
+MAX_DEPTH = 32  # of JSON in results and options; readers give up at some depth, ours at 200
+
+
 class Sized(Protocol):
     """Anything with a size in px, such as a Frame."""
 
@@ -164,21 +167,16 @@ class Result:
 
 
 def detection_to_wire(detection: Detection) -> dict[str, Any]:
-    """The JSON object of one detection as api.md section 2 has it; absent parts are left out."""
-    wire: dict[str, Any] = {
+    """The JSON object of one detection as api.md section 2 has it, but for the `id` it gets on its way out."""
+    return {
+        "track_id": detection.track_id,
         "label": detection.label,
         "score": round(detection.score, 4),
         "box": [round(value, 5) for value in detection.box],
+        "zones": list(detection.zones),
+        "attributes": dict(detection.attributes),
+        "person": detection.person,
     }
-    if detection.track_id is not None:
-        wire["track_id"] = detection.track_id
-    if detection.zones:
-        wire["zones"] = list(detection.zones)
-    if detection.attributes:
-        wire["attributes"] = dict(detection.attributes)
-    if detection.person is not None:
-        wire["person"] = detection.person
-    return wire
 
 
 def result_to_json(result: Result) -> dict[str, Any]:
@@ -215,8 +213,8 @@ def sighting_from_json(item: Mapping[str, Any]) -> Sighting:
     return Sighting(**{**item, "box": box, "zones": tuple(item["zones"])})
 
 
-def plain_json(value: Any, where: str) -> Any:
-    """A copy made of dict, list, str, int, float, bool and None only.
+def plain_json(value: Any, where: str, depth: int = MAX_DEPTH) -> Any:
+    """A copy made of dict, list, str, int, float, bool and None only, nested at most `depth` deep.
 
     numpy scalars and arrays become Python numbers and lists. Raises `ValueError` for NaN, infinities, keys that are
     not text, lone surrogates and anything else JSON has no word for, naming the place.
@@ -229,14 +227,16 @@ def plain_json(value: Any, where: str) -> Any:
         if not math.isfinite(value):
             raise ValueError(f"{where} must be finite, got {value}")
         return float(value)
+    if depth <= 0:
+        raise ValueError(f"{where[:80]} is nested deeper than {MAX_DEPTH}")
     if isinstance(value, Mapping):
         if bad := next((key for key in value if not isinstance(key, str)), None):
             raise ValueError(f"{where} must have text keys, got {bad!r}")
-        return {_text(key, where): plain_json(item, f"{where}.{key}") for key, item in value.items()}
+        return {_text(key, where): plain_json(item, f"{where}.{key}", depth - 1) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain_json(item, f"{where}[{index}]") for index, item in enumerate(value)]
+        return [plain_json(item, f"{where}[{index}]", depth - 1) for index, item in enumerate(value)]
     if hasattr(value, "tolist"):  # numpy scalar or array, without importing numpy
-        return plain_json(value.tolist(), where)
+        return plain_json(value.tolist(), where, depth)
     raise ValueError(f"{where} must be plain JSON, got {type(value).__name__}")
 
 

@@ -165,10 +165,18 @@ def test_a_result_holds_detections_and_says_what_it_got_instead() -> None:
         Result((Detection("person", 1, FULL), {"label": "person"}))  # type: ignore[arg-type]
 
 
-def test_a_detection_on_the_wire_has_what_there_is_and_no_more() -> None:
+def test_a_detection_on_the_wire_has_all_its_keys() -> None:
     bare = Detection("person", 0.98765432, Box(1 / 3, 0, 2 / 3, 1))
     rich = Detection("person", 1, FULL, 7, {"hat": True}, ("hall",), "ann")
-    assert detection_to_wire(bare) == {"label": "person", "score": 0.9877, "box": [0.33333, 0.0, 0.66667, 1.0]}
+    assert detection_to_wire(bare) == {
+        "label": "person",
+        "score": 0.9877,
+        "box": [0.33333, 0.0, 0.66667, 1.0],
+        "track_id": None,
+        "zones": [],
+        "attributes": {},
+        "person": None,
+    }
     assert detection_to_wire(rich) == {
         "label": "person",
         "score": 1.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -31,10 +32,11 @@ class HttpPublisher:
 
     def __init__(self) -> None:
         self.token = secrets.token_urlsafe(16)
-        self.replaced = False
+        self.place = asyncio.timeout(None)
 
     def displaced(self) -> None:
-        self.replaced = True
+        """Somebody else publishes now, or the stream has ended: whatever the request waits for is over."""
+        self.place.reschedule(asyncio.get_running_loop().time())
 
 
 _IMAGE = {"schema": {"type": "string", "format": "binary"}}
@@ -94,11 +96,14 @@ def _taken(session: Session, frame: Frame | None) -> Response:
 
 async def _whole_body(request: Request, most: int) -> bytes:
     parts, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > most:
-            raise ImageTooLarge(f"the body is larger than the limit of {most} bytes", code="body_too_large")
-        parts.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > most:
+                raise ImageTooLarge(f"the body is larger than the limit of {most} bytes", code="body_too_large")
+            parts.append(chunk)
+    except ClientDisconnect:
+        raise BadMessage("the client went away before its body was complete", code="body_cut") from None
     return b"".join(parts)
 
 
@@ -137,10 +142,9 @@ async def post_frames(request: Request, stream_id: str) -> Response:
     session.changed.set()
     accepted = errors = 0
     try:
-        async with aclosing(_images(request, session.settings.limits.max_message_bytes)) as images:
+        most = session.settings.limits.max_message_bytes
+        async with publisher.place, aclosing(_images(request, most)) as images:
             async for image in images:
-                if publisher.replaced or session.reason is not None:
-                    break
                 try:
                     accepted += session.put(image) is not None
                 except GatewayError:
@@ -149,7 +153,7 @@ async def post_frames(request: Request, stream_id: str) -> Response:
                         raise
                 else:
                     errors = 0
-    except ClientDisconnect:
+    except (ClientDisconnect, TimeoutError):  # it has gone, or its place has
         pass
     finally:
         session.resign(publisher)

@@ -43,7 +43,8 @@ class PictureParts:
 
     def _first_line(self) -> bytes:
         line, end, _ = self._start[: LONGEST_BOUNDARY + 4].partition(b"\r\n")
-        if not b"--".startswith(line[:2]) or (not end and len(self._start) > LONGEST_BOUNDARY + 4):
+        endless = not end and len(self._start) > LONGEST_BOUNDARY + 4
+        if not b"--".startswith(line[:2]) or endless or (end and not line[2:]):
             raise BadMessage("expected a body that begins with a boundary line", code="multipart")
         return line[2:] if end else b""
 

@@ -99,6 +99,7 @@ class StreamClient:
 
     def leave(self) -> None:
         session = self._session
+        self._subscriber.reset = None
         session.resign(self)
         session.audience.leave(self._subscriber)
         session.lease.leave(self._clock())
@@ -172,7 +173,8 @@ class StreamClient:
                 if event.kind == "jpeg":
                     self._publish(event.image, event.seq, event.captured_at)
                 else:
-                    self._foreign.put(event)
+                    if self._foreign.put(event) is not None:
+                        self._session.ingest_dropped["replaced"] += 1
             case SubscribeIn():
                 self._subscribe(event)
                 self._subscriber.put_message(message("subscribed", frames=event.pictures, topics=list(event.topics)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Coroutine
+from typing import Any
 
 from gateway.engine.picture import Outlet, Overlay, Painter, Picture, RedrawnOutlet, Variant
 from gateway.engine.subscriber import Subscriber
@@ -24,6 +26,7 @@ class Audience:
         self._subscribers: set[Subscriber] = set()
         self._raw = Outlet()
         self._redrawn: dict[Variant, RedrawnOutlet] = {}
+        self._jobs: set[asyncio.Task[None]] = set()
         self._lost: Counter[str] = Counter()  # by those who have left
 
     def __len__(self) -> int:
@@ -69,10 +72,8 @@ class Audience:
         if variant.raw:
             return self._raw
         if variant not in self._redrawn:
-            if self.tasks is None:
-                raise AssertionError("a session is watched only while it lives")
             outlet = self._redrawn[variant] = RedrawnOutlet(variant, self._painter)
-            self.tasks.create_task(outlet.run())
+            self.spawn(outlet.run())
         return self._redrawn[variant]
 
     def unwatch(self, subscriber: Subscriber) -> None:
@@ -126,16 +127,16 @@ class Audience:
         stalled = [s for s in self._everybody() if s.sending_since is not None and now - s.sending_since > stall_s]
         for subscriber in stalled:
             subscriber.close(CLOSE_OVERLOADED, "stalled")
-            if subscriber.reset is not None:
-                subscriber.reset()
+            subscriber.cut()
         return len(stalled)
 
     def idle(self, now: float, after_s: float) -> list[Subscriber]:
         """Picture viewers with nothing new to look at who want to be shown something all the same."""
         return [s for s in self._everybody() if s.fill and now - s.shown_at > after_s]
 
-    def show_again(self, viewer: Subscriber, slate: Picture | None) -> None:
+    def show_again(self, viewer: Subscriber, slate: Picture | None, now: float) -> None:
         """The slate if there is one, else the newest picture of each form it watches."""
+        viewer.shown_at = now  # even if it is busy: what it does not take now is no loss
         for outlet in [self._raw, *self._redrawn.values()]:
             if viewer in outlet.viewers and (picture := slate or outlet.latest) is not None:
                 viewer.put_picture(picture)
@@ -145,3 +146,18 @@ class Audience:
             subscriber.close(code, reason, last_words=last_words)
         for outlet in self._redrawn.values():
             outlet.close()
+        for job in self._jobs:  # nothing they make could be shown any more
+            job.cancel()
+
+    def cut_later(self, after_s: float) -> None:
+        """Reset who has not taken his last words by then; nobody looks after him any more."""
+        for subscriber in self._everybody():
+            asyncio.get_running_loop().call_later(after_s, subscriber.cut)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside, until the session ends."""
+        if self.tasks is None:
+            raise AssertionError("a session is watched only while it lives")
+        job = self.tasks.create_task(work)
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)

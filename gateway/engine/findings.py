@@ -40,7 +40,7 @@ class Findings:
         self._machine = EventMachine(session.id, camera_id=session.camera_id)
         self._overlay: dict[str, tuple[float, Any]] = {}
         self._looked_at: dict[str, float] = {}  # on the session's clock, by analyzer
-        self._newest_seq = -1
+        self._newest_seq = self._drawn_seq = -1
         self._told_states_at = float("-inf")
 
     def take(self, frame: Frame, stage: Stage, report: Report) -> None:
@@ -55,7 +55,7 @@ class Findings:
             "state": "ready",
             "latency_ms": report["ms"],
             "age_ms": round((now - frame.received_at) * 1e3, 2),
-            "detections": result["detections"],
+            "detections": [{"id": f"{frame.seq}-{n}", **item} for n, item in enumerate(result["detections"])],
             "measures": result["measures"],
         }
         if result["data"]:
@@ -87,7 +87,10 @@ class Findings:
     # --- boxes -------------------------------------------------------------------------------------------------------
 
     def draw(self, frame: Frame) -> None:
-        """A frame is through: whoever watches it with boxes can have it now."""
+        """A frame is through: whoever watches it with boxes can have it now, unless a newer one was through before."""
+        if frame.seq < self._drawn_seq:
+            return
+        self._drawn_seq = frame.seq
         if self._session.audience.draws:
             self._session.audience.draw(frame, self.recent())
 

@@ -26,11 +26,15 @@ from gateway.engine.session import Session, SessionRequest
 from gateway.engine.slot import Slot, Stage, in_line
 from gateway.engine.worker import ProcessWorker, ThreadWorker, Worker, WorkerSetup
 from gateway.errors import AtCapacity, NotFound, SessionEnded, UnknownOption
+from gateway.protocol import to_text
+from gateway.results import plain_json
 from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
 
 HOST_OPTIONS = frozenset({"fps"})  # the host's, not the analyzer's
+MAX_FPS = 1000  # of one analyzer on one stream; more is a slip of the keyboard
+MAX_OPTIONS = 8192  # characters of JSON that one request may say to one analyzer
 INTRODUCTION_S = 10.0  # a plugin that imports for longer joins later and holds nobody up
 
 WorkerFactory = Callable[[str, WorkerSetup], Worker]
@@ -305,10 +309,22 @@ def _settle(stage: Stage, home: Dispatcher, places: list[tuple[Dispatcher, Slot]
     places.append((home, slot))
 
 
+def _check_size(runner: Runner, options: Mapping[str, Any]) -> None:
+    """Options travel with every job, so they are small and flat enough for any reader."""
+    try:
+        size = len(to_text(plain_json(options, "options")))
+    except ValueError as error:
+        raise UnknownOption(f"analyzer {runner.name}: {error}") from None
+    if size > MAX_OPTIONS:
+        raise UnknownOption(f"analyzer {runner.name}: {size} characters of options, more than {MAX_OPTIONS}")
+
+
 def _check_options(runner: Runner, options: Mapping[str, Any], fps: object) -> None:
     """Refuse options the analyzer does not have. Their values are checked where its code is, in the worker."""
-    if fps is not None and not (isinstance(fps, (int, float)) and fps > 0):
-        raise UnknownOption(f"analyzer {runner.name}, option fps: expected frames per second above 0, got {fps!r}")
+    if fps is not None and not (isinstance(fps, (int, float)) and 0 < fps <= MAX_FPS):
+        wrong = f"expected frames per second above 0 and up to {MAX_FPS}, got {repr(fps)[:40]}"
+        raise UnknownOption(f"analyzer {runner.name}, option fps: {wrong}")
+    _check_size(runner, options)
     known = runner.manifest.options.get("properties", {})
     for key in options:
         if key in runner.manifest.load_options:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.engine.mailbox import Closed, Mailbox
+from gateway.engine.wire import Header
 from gateway.engine.worker import ChildProcess, WorkerDied
 from gateway.errors import BadImage, GatewayError, NoPicture
 from gateway.frame import Frame
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 JOB_S = 5.0  # a picture that takes longer is given up, with the worker
+MOST_WAITING = 64  # pictures; each may hold a megabyte, and who waits longer than this has no use for it
 START_S = 30.0  # the first one waits for OpenCV to load
 
 Overlay = Mapping[str, Any]  # analyzer name -> its result as JSON
@@ -67,6 +69,8 @@ class Painter:
         self._quality = quality
         self._turn = asyncio.Lock()
         self._running = False
+        self._last_id = 0
+        self._waiting = 0
         self.encodes = 0
 
     @property
@@ -89,25 +93,38 @@ class Painter:
         return await self._ask({"do": "slate", "lines": lines, "width": width, "height": height, "quality": 80}, b"")
 
     async def _ask(self, order: dict[str, Any], payload: bytes) -> bytes:
-        async with self._turn:  # one job in flight; the lock is fair, so variants take turns
-            try:
-                async with asyncio.timeout(JOB_S if self._running else START_S):
-                    if not self._running:
-                        await self._child.start()
-                        await self._child.receive()
-                        self._running = True
-                    self._child.send({**order, "id": 0}, payload)
-                    answer, jpeg = await self._child.receive()
-            except (WorkerDied, TimeoutError, asyncio.CancelledError) as error:
-                self._running = False
-                await self._child.close()
-                if isinstance(error, asyncio.CancelledError):
-                    raise
-                raise NoPicture("the picture worker gave up on this picture", code="picture_worker") from error
+        if self._waiting >= MOST_WAITING:
+            raise NoPicture("the picture worker has too much to do", code="picture_worker", retry_after_s=1)
+        self._waiting += 1
+        try:
+            async with self._turn:  # one job in flight; the lock is fair, so variants take turns
+                answer, jpeg = await self._job(order, payload)
+        finally:
+            self._waiting -= 1
         if error_text := answer.get("error"):
             raise BadImage(error_text, code=answer.get("code"))
         self.encodes += 1
         return jpeg
+
+    async def _job(self, order: dict[str, Any], payload: bytes) -> tuple[Header, bytes]:
+        """One job, in the running worker. Who gives up waiting leaves it running: the next one skips that answer."""
+        try:
+            async with asyncio.timeout(JOB_S if self._running else START_S):
+                if not self._running:
+                    await self._child.close()  # of a start that was given up
+                    await self._child.start()
+                    await self._child.receive()
+                    self._running = True
+                self._last_id += 1
+                self._child.send({**order, "id": self._last_id}, payload)
+                while True:
+                    answer, jpeg = await self._child.receive()
+                    if answer["id"] == self._last_id:
+                        return answer, jpeg
+        except (WorkerDied, TimeoutError) as error:
+            self._running = False
+            await self._child.close()
+            raise NoPicture("the picture worker gave up on this picture", code="picture_worker") from error
 
     async def close(self) -> None:
         await self._child.close()

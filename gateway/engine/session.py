@@ -93,7 +93,7 @@ class Session:
         self._painter = painter
         self._clock = clock
         self._publisher: Publisher | None = None
-        self._slate: tuple[tuple[State, Frame | None], Picture] | None = None
+        self._slate: tuple[tuple[State, Frame | None], Picture | None, bool] | None = None  # for what, which, drawn
         self.max_fps = min(request.max_fps or settings.limits.max_fps, settings.limits.max_fps)
         self._allowance = Allowance(self.max_fps)
         self._headers = HeaderReader(max_pixels=settings.limits.max_pixels)
@@ -156,7 +156,8 @@ class Session:
     @property
     def lost(self) -> int:
         """Frames a publisher sent in vain: refused, or replaced before any analyzer saw them."""
-        return self.ingest_dropped.total() + sum(slot.replaced for _, slot in self._places)
+        replaced = [slot.replaced for _, slot in self._places if slot.source is None]
+        return self.ingest_dropped.total() + min(replaced, default=0)
 
     def utc_of(self, moment: float) -> datetime:
         """The wall clock at a moment of the monotonic one."""
@@ -294,15 +295,6 @@ class Session:
             return frame, frame.jpeg
         return frame, await self._painter.redraw(frame, variant, self.findings.recent())
 
-    async def slate(self, lines: list[str]) -> Picture:
-        """A picture that says why there is none; drawn once for as long as the reason stays."""
-        reason = (self.state, self.latest)
-        if self._slate is None or self._slate[0] != reason:
-            frame = self.latest or Frame(0, self._clock(), 640, 360, b"")
-            jpeg = await self._painter.slate(lines, frame.width, frame.height)
-            self._slate = reason, Picture(frame, jpeg, reason[0])
-        return self._slate[1]
-
     def send_status(self) -> None:
         if self.audience.listens("status"):
             self.audience.send("status", message("status", **self.status()))
@@ -322,35 +314,48 @@ class Session:
                 break
             pause = TICK_S if self.findings.open_events or self.audience else self.settings.stream.status_s
             await self._change_within(pause if deadline is None else min(pause, deadline - now))
-            await self._tick(self._clock())
+            self._tick(self._clock())
 
-    async def _tick(self, now: float) -> None:
+    def _tick(self, now: float) -> None:
         self.findings.expire(self._timeline.now(now))
         self.audience.cut_stalled(now, self.settings.limits.viewer_stall_s)
-        await self._fill(now)
+        self._fill(now)
         self.changed.clear()
         standing = (self._publisher, self.viewers, self.state)
         if standing != self._told_standing or now - self._told_status_at >= self.settings.stream.status_s:
             self._told_status_at, self._told_standing = now, standing
             self.send_status()
 
-    async def _fill(self, now: float) -> None:
+    def _fill(self, now: float) -> None:
         """Show idle picture viewers the last picture again, or a slate with the reason when the stream is stale."""
         idle = self.audience.idle(now, self.settings.mjpeg.idle_repeat_s)
         if not idle or self.reason is not None:
             return
-        state = self.state
         slate = None
-        if state != "live":
-            words = {"waiting": "waiting for the first frame", "stale": "no frames are coming in"}
-            try:
-                slate = await self.slate([self.name or self.id[:8], words.get(state, state)])
-            except GatewayError as error:  # the picture worker is being replaced; the last picture must do
-                log.debug("stream %s: no slate: %s", self.id, error)
-        if self.state != state:  # a frame came in while the slate was drawn
-            return
+        if self.state != "live":
+            reason = (self.state, self.latest)
+            if self._slate is None or self._slate[0] != reason:  # drawn once for as long as the reason stays
+                self._slate = reason, None, False
+                self.audience.spawn(self._draw_slate(reason))
+            _, slate, done = self._slate
+            if not done:
+                return
         for viewer in idle:
-            self.audience.show_again(viewer, slate)
+            self.audience.show_again(viewer, slate, now)
+
+    async def _draw_slate(self, reason: tuple[State, Frame | None]) -> None:
+        """A picture that says why there is none; without one the last picture must do."""
+        state, latest = reason
+        words = {"waiting": "waiting for the first frame", "stale": "no frames are coming in"}
+        frame = latest or Frame(0, self._clock(), 640, 360, b"")
+        slate = None
+        try:
+            lines = [self.name or self.id[:8], words.get(state, state)]
+            slate = Picture(frame, await self._painter.slate(lines, frame.width, frame.height), state)
+        except GatewayError as error:
+            log.debug("stream %s: no slate: %s", self.id, error)
+        if self._slate is not None and self._slate[0] == reason:
+            self._slate = reason, slate, True
 
     async def _change_within(self, pause: float) -> None:
         try:
@@ -371,6 +376,9 @@ class Session:
         reason = self.reason or "ended"
         code = CLOSE_RESTART if reason == "shutdown" else 4404
         self.audience.close(code, reason, bye_message(reason, retry_ms=retry_ms))
+        self.audience.cut_later(self.settings.limits.viewer_stall_s)
+        if self._publisher is not None:
+            self._publisher.displaced()
         for dispatcher, slot in self._places:
             dispatcher.leave(slot)
         self.answers.close()

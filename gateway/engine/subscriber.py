@@ -27,7 +27,8 @@ class Subscriber:
     ) -> None:
         """`fill`: while there is nothing new, show it the last picture again, or a slate that says why.
 
-        `reset` cuts its transport at once, for a peer that takes nothing any more.
+        `reset` cuts its transport at once, for a peer that takes nothing any more; the transport takes it away when it
+        ends by itself.
         """
         bell = Bell()
         self._messages: Mailbox[str] = Mailbox(messages, bell)
@@ -67,6 +68,11 @@ class Subscriber:
             self.over.set()
             self._messages.close()
             self._pictures.close()
+
+    def cut(self) -> None:
+        """End its transport at once, if that has not ended by itself."""
+        if self.reset is not None:
+            self.reset()
 
     async def next(self) -> str | Picture:
         """What to send next: an acknowledgement, then messages, then the newest picture. Raises `Closed`."""

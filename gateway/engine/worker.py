@@ -90,21 +90,29 @@ class ChildProcess:
 
         Raises `WorkerDied`.
         """
+        try:
+            ours = self._spawn()
+            self.reader, self._writer = await asyncio.open_connection(sock=ours, limit=2**20)
+        except OSError as error:  # no memory, too many processes, no file descriptor left
+            raise WorkerDied(f"the {self._role} worker cannot be started: {error}") from None
+
+    def _spawn(self) -> socket.socket:
+        """Start the process; our end of its socket. Raises `OSError`."""
         ours, theirs = socket.socketpair()
         with theirs:
             arguments = [sys.executable, "-u", "-m", "gateway.engine.child", str(theirs.fileno()), self._role]
             try:
-                self._process = subprocess.Popen(  # noqa: ASYNC220 - a fork, milliseconds
+                self._process = subprocess.Popen(
                     arguments,
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     env=self._environment,
                 )
-            except OSError as error:  # no memory, too many processes
+            except OSError:
                 ours.close()
-                raise WorkerDied(f"the {self._role} worker cannot be started: {error}") from None
+                raise
         ours.setblocking(False)
-        self.reader, self._writer = await asyncio.open_connection(sock=ours, limit=2**20)
+        return ours
 
     def send(self, header: Header, payload: bytes = b"") -> None:
         if self._writer is None:

@@ -55,6 +55,7 @@ class SubscriberBody(Response):
                 await tasks.create_task(pour)
                 watch.cancel()
         finally:
+            self._subscriber.reset = None  # the connection may go on to serve other requests
             self._on_end()
 
     async def _pour(self, send: Send) -> None:

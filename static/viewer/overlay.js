@@ -165,6 +165,6 @@ const overlap = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bott
 /** "person · Alex 0.91 #3" @param {Detection} detection */
 export function captionOf({ label, score, track_id, person }) {
   const name = person ? `${label} · ${person}` : label;
-  return `${name} ${score.toFixed(2)}${track_id === undefined ? "" : ` #${track_id}`}`;
+  return `${name} ${score.toFixed(2)}${track_id == null ? "" : ` #${track_id}`}`;
 }
 

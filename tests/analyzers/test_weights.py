@@ -85,9 +85,9 @@ def test_pytorch_weights_are_answered_with_the_export_command(monkeypatch: pytes
 
 def test_missing_objects_weights_come_with_the_remedy() -> None:
     assert ObjectsAnalyzer.missing(ObjectsOptions()) == (
-        "no detection model: none of yolox_tiny.onnx, yolox_nano.onnx, yolo26n.onnx, yolo11n.onnx, yolov8n.onnx, "
-        "yolov5nu.onnx in FRAMEGATE_MODELS_DIR or $FRAMEGATE_HOME/models; run `framegate models pull yolox_nano`, "
-        "put one of these files there, or set YOLO_MODEL_PATH to an ONNX file"
+        "no detection model: none of yolox_tiny.onnx, yolox_nano.onnx, yolox_s.onnx, yolo26n.onnx, yolo11n.onnx, "
+        "yolov8n.onnx, yolov5nu.onnx in FRAMEGATE_MODELS_DIR or $FRAMEGATE_HOME/models; "
+        "run `framegate models pull yolox_nano`, put one of these files there, or set YOLO_MODEL_PATH to an ONNX file"
     )
 
 

@@ -54,3 +54,8 @@ def test_anything_else_is_an_error_with_a_word_for_it(
     with pytest.raises(error) as raised:
         parts_of(body, content_type, 5)
     assert raised.value.code in ("multipart", "body_too_large")
+
+
+def test_a_first_line_without_a_boundary_is_refused_at_once() -> None:
+    with pytest.raises(BadMessage, match="begins with a boundary line"):
+        PictureParts(None, most=1000).feed(b"--\r\n")

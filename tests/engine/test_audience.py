@@ -144,7 +144,7 @@ async def test_while_a_stream_is_stale_its_viewers_see_a_slate_that_says_so() ->
         session.watch(viewer)
         await asyncio.sleep(2)
         assert [picture.state for picture in await seen(viewer)] == ["live"]
-        await asyncio.sleep(2)
+        await asyncio.sleep(3)
         assert [picture.state for picture in await seen(viewer)] == ["stale"]
         await asyncio.sleep(10)
         assert [picture.state for picture in await seen(viewer)] == ["stale"]

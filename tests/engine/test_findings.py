@@ -49,7 +49,18 @@ async def test_a_result_says_what_was_seen_in_which_frame_and_how_old_it_is() ->
                 "state": "ready",
                 "latency_ms": 250.0,
                 "age_ms": 250.0,
-                "detections": [{"label": "person", "score": 0.9, "box": [0.1, 0.2, 0.3, 0.4], "track_id": 3}],
+                "detections": [
+                    {
+                        "id": "7-0",
+                        "track_id": 3,
+                        "label": "person",
+                        "score": 0.9,
+                        "box": [0.1, 0.2, 0.3, 0.4],
+                        "zones": [],
+                        "attributes": {},
+                        "person": None,
+                    }
+                ],
                 "measures": {"count": 1},
                 "data": {"text": "hello"},
             }

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.engine.host import AnalyzerHost, Report
 from gateway.engine.plugins import PluginSpec
+from gateway.results import Box, Detection, detection_to_wire
 from tests.doubles import jpeg
 
 SOURCE = '''
@@ -107,7 +108,7 @@ def count(host: AnalyzerHost, **how: Any) -> int:
 
 
 def test_a_stage_reports_what_it_saw(host: AnalyzerHost) -> None:
-    seen = {"label": "frame", "score": 1.0, "box": [0.0, 0.0, 1.0, 1.0]}
+    seen = detection_to_wire(Detection("frame", 1.0, Box(0, 0, 1, 1)))
     assert reports(host, "counter") == [
         {
             "t": "stage",

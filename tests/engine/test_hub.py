@@ -27,6 +27,8 @@ OBJECTS = FakeAnalyzer("objects", options={"labels": {}, "score": {}})
 SMOKING = FakeAnalyzer("smoking", needs=("objects",))
 STRANGER = FakeAnalyzer("acme.queue", distribution="acme")
 
+FPS = "analyzer objects, option fps: expected frames per second above 0 and up to 1000, got "
+
 
 def names(session: Session) -> list[str]:
     return [stage.name for stage in session.stages]
@@ -76,9 +78,9 @@ async def test_an_empty_list_means_no_analyzer() -> None:
         ("a", {}, "analyzers need each other in a circle: a -> b -> a"),
         ("objects", {"scor": 1}, "analyzer objects has no option scor; did you mean score?"),
         ("objects", {"zzz": 1}, "analyzer objects has no option zzz; it has labels, score, fps"),
-        ("objects", {"fps": 0}, "analyzer objects, option fps: expected frames per second above 0, got 0"),
-        ("objects", {"fps": "5"}, "analyzer objects, option fps: expected frames per second above 0, got '5'"),
-        ("objects", {"fps": float("nan")}, "analyzer objects, option fps: expected frames per second above 0, got nan"),
+        ("objects", {"fps": 0}, FPS + "0"),
+        ("objects", {"fps": "5"}, FPS + "'5'"),
+        ("objects", {"fps": float("nan")}, FPS + "nan"),
     ],
 )
 def test_a_wrong_wish_is_answered_with_what_is_right(wanted: str, options: dict[str, Any], complaint: str) -> None:
@@ -186,3 +188,15 @@ async def test_every_frame_of_an_ended_stream_is_in_the_totals() -> None:
         assert totals.dropped == {("analysis", reason): count for reason, count in stage.dropped.items()}
         assert (totals.analyzed, stage.dropped["ended"]) == (stage.analyzed, 1)
         assert totals.frames - totals.analyzed - totals.dropped.total() == 1  # the one in flight
+
+
+@simulated
+async def test_options_are_small_and_flat_enough_to_travel_with_every_job() -> None:
+    deep: list[object] = []
+    for _ in range(300):
+        deep = [deep]
+    async with engine(FakeWorker(FakeAnalyzer("objects", options={"score": {}}))) as hub:
+        for value in (deep, "x" * 9000, 10**400):
+            name = "fps" if isinstance(value, int) else "score"
+            with pytest.raises(UnknownOption, match=r"deeper than 32|more than 8192|up to 1000"):
+                await hub.open_session(SessionRequest(analyzers=("objects",), options={"objects": {name: value}}))

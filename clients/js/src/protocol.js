@@ -15,8 +15,8 @@ const TYPE_JPEG = 1;
  * @typedef {[number, number, number, number]} Box  x1, y1, x2, y2, each 0-1 of the upright frame
  * @typedef {{ingest?: Record<string, number>, analysis?: Record<string, number>, viewers?: Record<string, number>}} Dropped
  *   frames that went by, by stage of their way and reason
- * @typedef {{label: string, score: number, box: Box, track_id?: number, zones?: string[],
- *   attributes?: Record<string, unknown>, person?: string}} Detection
+ * @typedef {{label: string, score: number, box: Box, id?: string, track_id?: number | null, zones?: string[],
+ *   attributes?: Record<string, unknown>, person?: string | null}} Detection
  * @typedef {{version?: string, state: "loading" | "ready" | "failed" | "open", reason?: string | null,
  *   latency_ms?: number, age_ms?: number, detections?: Detection[], measures?: Record<string, number>,
  *   data?: Record<string, unknown>}} AnalyzerResult  without `detections` unless `state` is ready
