@@ -49,7 +49,8 @@ class Dispatcher:
         self._introduce = introduce
         self._line: dict[Slot, None] = {}
         self._bell = Bell()
-        self._tasks: asyncio.TaskGroup | None = None
+        self._to_load: list[Runner] = []
+        self._load_bell = Bell()
         self._closed = False
 
     # --- what the rest of the engine calls ---------------------------------------------------------------------------
@@ -64,8 +65,8 @@ class Dispatcher:
         """Somebody asked for this analyzer: have its model loaded if it is not."""
         if runner.state == "idle":
             runner.prepared("loading")
-            if self._tasks is not None:
-                self._tasks.create_task(self._prepare(runner))
+            self._to_load.append(runner)
+            self._load_bell.ring()
 
     def leave(self, slot: Slot) -> None:
         """The session is over."""
@@ -110,25 +111,33 @@ class Dispatcher:
                     hello = await self.worker.start()
             except TimeoutError:
                 raise WorkerDied(f"no hello within {HELLO_S:.0f} s") from None
-            self._tasks = tasks
             tasks.create_task(self.worker.listen())
+            tasks.create_task(self._loads(tasks))
             self._meet(hello)
             tasks.create_task(self._turns())
 
     def _meet(self, hello: Report) -> None:
         self._introduce(self, [Manifest.from_json(item) for item in hello["analyzers"]], hello["failed"])
-        for runner in self.runners.values():  # after a restart: what was loaded must be loaded again
+        self._to_load.clear()
+        for runner in self.runners.values():  # after a restart: what was loaded, or asked for since, must be loaded
             if runner.state in ("loading", "ready", "open"):
                 runner.prepared("idle")
                 self.want(runner)
 
     async def _bury(self) -> None:
         """The worker is gone: nothing is in flight, and nobody waits for what will not come."""
-        self._tasks = None
         await self.worker.close()
         for runner in self.runners.values():
             if runner.state in ("ready", "open"):
                 runner.prepared("loading")
+
+    async def _loads(self, tasks: asyncio.TaskGroup) -> None:
+        """Begin the loading of what is wanted. In here, because a group that is ending takes no task from outside."""
+        while True:
+            for runner in self._to_load:
+                tasks.create_task(self._prepare(runner))
+            self._to_load.clear()
+            await self._load_bell.wait()
 
     async def _prepare(self, runner: Runner) -> None:
         report = await self.worker.prepare(runner.name)

@@ -226,22 +226,24 @@ def _outlive_stalled_viewers(server: Server, within_s: float) -> None:
             [sys.executable, "-c", PLAIN, f"{server.ws}/ws/stream/{stream_id}?frames=binary"], stdout=subprocess.PIPE
         ) as stuck_socket,
     ):
-        assert stuck_socket.stdout is not None
-        stuck_socket.stdout.readline()
-        stuck_socket.send_signal(signal.SIGSTOP)
-        camera.send(jpeg)
-        assert told(camera, "ack")["seq"] == shown(prompt).seq == 0
-        assert server.show(stream_id)["viewers"] == 3
-        began, sent = time.monotonic(), 1
-        while server.show(stream_id)["viewers"] > 1:
-            assert time.monotonic() - began < within_s
+        try:
+            assert stuck_socket.stdout is not None
+            stuck_socket.stdout.readline()
+            assert server.show(stream_id)["viewers"] == 3
+            stuck_socket.send_signal(signal.SIGSTOP)
             camera.send(jpeg)
-            assert told(camera, "ack")["seq"] == shown(prompt).seq == sent
-            sent += 1
-            threading.Event().wait(0.05)
-        with suppress(ConnectionResetError):
-            stuck_http.rest()  # what the kernel still held, and then the end
-        stuck_socket.kill()
+            assert told(camera, "ack")["seq"] == shown(prompt).seq == 0
+            began, sent = time.monotonic(), 1
+            while server.show(stream_id)["viewers"] > 1:
+                assert time.monotonic() - began < within_s
+                camera.send(jpeg)
+                assert told(camera, "ack")["seq"] == shown(prompt).seq == sent
+                sent += 1
+                threading.Event().wait(0.05)
+            with suppress(ConnectionResetError):
+                stuck_http.rest()  # what the kernel still held, and then the end
+        finally:
+            stuck_socket.kill()
 
 
 def test_a_silent_viewer_may_stay_silent(server: Server) -> None:
