@@ -29,7 +29,8 @@ PLAIN = """
 import sys, websockets.sync.client
 with websockets.sync.client.connect(sys.argv[1], proxy=None) as socket:
     print(socket.recv(), flush=True)
-    socket.recv()
+    for message in socket:
+        pass
 """
 
 
