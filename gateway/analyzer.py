@@ -7,13 +7,16 @@ of one session lives in the memory that `open()` returned and that the host hand
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
 from gateway.errors import UnknownOption
 from gateway.frame import Frame
 from gateway.results import Result
+from gateway.version import PLUGIN_API
+
+PERMISSIONS = frozenset({"network", "files"})
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}(\.[a-z0-9_-]{1,48})?")
 
@@ -43,7 +46,12 @@ class Analyzer:
     analyzers whose results for the same frame this one reads from `frame.results`), `labels` (what its detections may
     be called), `event_types`, `Options` (a dataclass; the operator's settings fill it, wrong types and unknown keys
     are refused), `load_options` (those of them that are read when the model is loaded, so that a session cannot change
-    them), and `pixels = False` if it never decodes the frame.
+    them), `permissions` (of "network" and "files", what a confined worker must be allowed; the operator approves), and
+    `api`, the versions of this contract it is written for. `pixels = False` says that it never decodes the frame.
+
+    Two more may be set by `__init__`, once it knows its model: `side`, the longer side in px it looks at (None: the
+    whole picture), which lets the host decode smaller; and `batch`, how many frames of different sessions
+    `analyze_batch` gains from taking at once.
     """
 
     name: ClassVar[str]
@@ -53,7 +61,11 @@ class Analyzer:
     labels: ClassVar[tuple[str, ...]] = ()
     event_types: ClassVar[tuple[str, ...]] = ()
     load_options: ClassVar[tuple[str, ...]] = ()
+    permissions: ClassVar[tuple[str, ...]] = ()
+    api: ClassVar[str] = ">=1,<2"
     pixels: ClassVar[bool] = True
+    side: int | None = None
+    batch: int = 1
     Options: ClassVar[type] = NoOptions
 
     def __init__(self, options: Any) -> None:
@@ -73,6 +85,18 @@ class Analyzer:
         """Look at one frame. Frames of one session come in order, with gaps."""
         raise NotImplementedError
 
+    def analyze_batch(self, frames: Sequence[Frame], memories: Sequence[Any]) -> Sequence[Result]:
+        """Look at frames of different sessions at once, each with its memory; one result per frame, in order.
+
+        Worth defining where the model runs several pictures faster than one after the other. If it raises, the host
+        asks `analyze` about each frame alone, so it must not have changed a memory by then.
+        """
+        return [self.analyze(frame, memory) for frame, memory in zip(frames, memories, strict=True)]
+
+    def configure(self, session: SessionInfo, memory: Any) -> Any:
+        """A session's options have changed while it runs; the memory to go on with. By default it begins anew."""
+        return self.open(session)
+
     def close(self) -> None:
         """Release the model, after the last frame. A worker process that ends just ends: keep nothing to be saved."""
 
@@ -82,15 +106,31 @@ def check_analyzer(cls: type[Analyzer]) -> None:
     name = getattr(cls, "name", None)
     if not (isinstance(name, str) and _NAME.fullmatch(name)):
         raise TypeError(f"{cls.__qualname__}.name must be lower-case letters, digits, - and _, got {name!r}")
-    for part in ("needs", "labels", "event_types", "load_options"):
+    if not fits_api(cls.api):
+        raise TypeError(f"analyzer {name} is written for plugin API {cls.api}, this is {PLUGIN_API}")
+    for part in ("needs", "labels", "event_types", "load_options", "permissions"):
         if isinstance(value := getattr(cls, part), str):  # ("objects") is no tuple
             raise TypeError(f"analyzer {name}: {part} must be a tuple of names, got {value!r}")
+    if strange := set(cls.permissions) - PERMISSIONS:
+        raise TypeError(
+            f"analyzer {name}: there is no permission {min(strange)}; there are {', '.join(sorted(PERMISSIONS))}"
+        )
     if cls.analyze is Analyzer.analyze:
         raise TypeError(f"analyzer {name}: {cls.__qualname__} does not define analyze(frame, memory)")
     if not (isinstance(cls.Options, type) and is_dataclass(cls.Options)):
         raise TypeError(f"analyzer {name}: Options must be a dataclass, got {cls.Options!r}")
     if required := [f.name for f in fields(cls.Options) if f.default is MISSING and f.default_factory is MISSING]:
         raise TypeError(f"analyzer {name}: option {required[0]} has no default; every option needs one")
+
+
+def fits_api(versions: str) -> bool:
+    """Whether `PLUGIN_API` is among these versions (PEP 440, such as ">=1,<2"). Raises `TypeError` for nonsense."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    try:
+        return SpecifierSet(versions).contains(PLUGIN_API)
+    except InvalidSpecifier:
+        raise TypeError(f"api must be a version range such as >=1,<2, got {versions!r}") from None
 
 
 def fill_options(cls: type[Analyzer], values: Mapping[str, Any]) -> Any:

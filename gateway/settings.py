@@ -82,6 +82,50 @@ class Analysis(_Section):
     breaker_max_s: float = Field(
         60.0, gt=0, description="Longest wait before an analyzer that failed is tried again, in s."
     )
+    load_s: float = Field(300.0, gt=0, description="Loading a model longer than this costs the worker its life, in s.")
+    batch_size: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Frames of different streams in one call, for analyzers that can; 0: what each wishes; 1: never.",
+    )
+    batch_wait_ms: float = Field(
+        0.0, ge=0, le=1000, description="How long a batch that is not full waits for more frames, in ms."
+    )
+    ahead: bool = Field(
+        False, description="Send a worker its next frame while it works on one: decoded by then, but older."
+    )
+    ping_s: float = Field(5.0, gt=0, description="An idle worker is pinged this often, and ended if it is as late.")
+    memory_mb: int = Field(
+        4096, ge=0, description="A worker that holds more is started anew after its frame, in MiB; 0: no limit."
+    )
+    restart_pause_s: float = Field(
+        1.0, ge=0, description="Pause before a worker that died is started again, in s; doubled while it does no work."
+    )
+    restarts: int = Field(
+        5, ge=0, description="An analyzer that costs its worker more lives than this within restarts_s is disabled."
+    )
+    restarts_s: float = Field(60.0, gt=0, description="The time in which restarts are counted, in s.")
+    quarantine: bool = Field(
+        True, description="Keep the frame that killed a worker, once per analyzer, in FRAMEGATE_HOME/quarantine."
+    )
+    confine: bool = Field(
+        True, description="Take network, foreign files and signals from workers, as far as the system can (Linux)."
+    )
+
+
+class Runtime(_Section):
+    """What models run on."""
+
+    device: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = Field(
+        "auto",
+        description="auto: CUDA where a GPU truly works, else the CPU. Another one that does not work is an error.",
+    )
+    gpu: int = Field(0, ge=0, description="Which GPU, counted from 0.")
+    allow_pickle: bool = Field(
+        False,
+        description="Take PyTorch weights (.pt). They are pickles: opening one runs whatever code its maker put in.",
+    )
 
 
 class Mjpeg(_Section):
@@ -169,11 +213,18 @@ class Settings(BaseSettings):
         300.0, gt=0, description="A stream nobody ever joined, or that only MJPEG readers hold, lives this long, in s."
     )
     plugins: list[str] = Field([], description="Plugin files to load besides the installed ones.")
+    plugins_dir: Path | None = Field(
+        None, description="Folder whose *.py files are plugins too; unset: FRAMEGATE_HOME/plugins."
+    )
     plugins_off: list[str] = Field([], description="Installed plugins (entry point names) to leave out.")
+    plugin_permissions: dict[str, list[Literal["network", "files"]]] = Field(
+        {}, description="What a confined plugin may, by distribution or file name: `network`, `files`."
+    )
     yolo_model_path: str = Field("", description="ONNX weights for the analyzer objects, a path.")
     limits: Limits = Field(default_factory=Limits)
     stream: Stream = Field(default_factory=Stream)
     analysis: Analysis = Field(default_factory=Analysis)
+    runtime: Runtime = Field(default_factory=Runtime)
     mjpeg: Mjpeg = Field(default_factory=Mjpeg)
     log: Log = Field(default_factory=Log)
     analyzers: dict[str, dict[str, Any]] = Field(

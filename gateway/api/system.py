@@ -39,8 +39,8 @@ async def status(request: Request) -> dict[str, Any]:
         "streams": len(hub.sessions),
         "streams_opened": hub.sessions_opened,
         "workers": [
-            {"name": dispatcher.name, "restarts": dispatcher.restarts, "jobs": dispatcher.jobs}
-            for dispatcher in hub.dispatchers
+            {"name": supervisor.name, "restarts": supervisor.restarts, "jobs": supervisor.dispatcher.jobs}
+            for supervisor in hub.supervisors
         ],
         "analyzers": {name: runner.state for name, runner in sorted(hub.runners.items())},
     }

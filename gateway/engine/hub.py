@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import secrets
 import time
 from collections import Counter
@@ -19,11 +18,13 @@ from difflib import get_close_matches
 from typing import Any
 
 from gateway.engine.dispatcher import Dispatcher
+from gateway.engine.environment import worker_environment
 from gateway.engine.picture import Painter
 from gateway.engine.plugins import BUILT_IN, Manifest, PluginSpec, discover
 from gateway.engine.runner import Runner
 from gateway.engine.session import Session, SessionRequest
 from gateway.engine.slot import Slot, Stage, in_line
+from gateway.engine.supervisor import Supervisor
 from gateway.engine.worker import ProcessWorker, ThreadWorker, Worker, WorkerSetup
 from gateway.errors import AtCapacity, NotFound, SessionEnded, UnknownOption
 from gateway.protocol import to_text
@@ -71,14 +72,14 @@ class Hub:
         self.started_at = clock()
         self.sessions: dict[str, Session] = {}
         self.runners: dict[str, Runner] = {}
-        self.dispatchers: list[Dispatcher] = []
+        self.supervisors: list[Supervisor] = []
         self.plugins: list[PluginSpec] = []
         self.plugin_errors: dict[str, str] = {}
         self.sessions_opened = 0
         self.painter = _painter(settings)
         self.draining = False
         self._make_worker = make_worker or _make_worker(settings)
-        self._homes: dict[str, Dispatcher] = {}
+        self._homes: dict[str, Supervisor] = {}
         self._ended: dict[str, tuple[float, str]] = {}
         self._past = Totals()
         self._unknown: set[str] = set()
@@ -93,21 +94,21 @@ class Hub:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                workers = [tasks.create_task(dispatcher.run()) for dispatcher in self._assemble()]
+                workers = [tasks.create_task(supervisor.run()) for supervisor in self._assemble()]
                 if not workers:
                     self._introduced.set()
                 try:
                     yield self
                 finally:
                     await self.drain()
-                    for dispatcher in self.dispatchers:
-                        dispatcher.close()
+                    for supervisor in self.supervisors:
+                        supervisor.close()
                     for worker in workers:
                         worker.cancel()
         finally:
             await self.painter.close()
 
-    def _assemble(self) -> list[Dispatcher]:
+    def _assemble(self) -> list[Supervisor]:
         """One worker per group of plugins: the built-ins share one, every other distribution has its own."""
         self.plugins = discover(self.settings.plugins, self.settings.plugins_off)
         groups: dict[str, list[PluginSpec]] = {}
@@ -117,22 +118,22 @@ class Hub:
             name: {key: value for key, value in values.items() if key not in HOST_OPTIONS}
             for name, values in self.settings.analyzers.items()
         }
-        environment = _environment(self.settings)
+        environment = worker_environment(self.settings)
         for name, specs in groups.items():
             setup = WorkerSetup(tuple(specs), options, environment, self.settings.analysis.nice)
             worker = self._make_worker(name, setup)
-            self.dispatchers.append(
-                Dispatcher(name, worker, self.settings.analysis, clock=self.clock, introduce=self._meet)
+            self.supervisors.append(
+                Supervisor(name, worker, self.settings.analysis, clock=self.clock, introduce=self._meet)
             )
         self._unknown = set(groups)
-        return self.dispatchers
+        return self.supervisors
 
-    def _meet(self, dispatcher: Dispatcher, manifests: Iterable[Manifest], failed: Mapping[str, str]) -> None:
+    def _meet(self, supervisor: Supervisor, manifests: Iterable[Manifest], failed: Mapping[str, str]) -> None:
         """A worker has said what it holds."""
         self.plugin_errors.update(failed)
         for manifest in manifests:
-            home = self._homes.setdefault(manifest.name, dispatcher)
-            if home is not dispatcher:
+            home = self._homes.setdefault(manifest.name, supervisor)
+            if home is not supervisor:
                 other = self.runners[manifest.name].manifest
                 self.plugin_errors[manifest.plugin] = (
                     f"two analyzers are called {manifest.name}: plugin {other.plugin} of {other.distribution}"
@@ -140,8 +141,8 @@ class Hub:
                 )
             elif manifest.name not in self.runners:
                 runner = Runner(manifest, self.settings.analysis)
-                self.runners[manifest.name] = dispatcher.runners[manifest.name] = runner
-        self._unknown.discard(dispatcher.name)
+                self.runners[manifest.name] = supervisor.runners[manifest.name] = runner
+        self._unknown.discard(supervisor.name)
         if not self._unknown:
             self._introduced.set()
 
@@ -194,7 +195,7 @@ class Hub:
             raise UnknownOption(f"options for {min(unused)}, which is not among this stream's analyzers")
         places: list[tuple[Dispatcher, Slot]] = []
         for stage in stages:
-            _settle(stage, self._homes[stage.name], places, session)
+            _settle(stage, self._homes[stage.name].dispatcher, places, session)
         for stage in stages:
             self._homes[stage.name].want(stage.runner)
         return places
@@ -336,7 +337,9 @@ def _check_options(runner: Runner, options: Mapping[str, Any], fps: object) -> N
 
 
 def _painter(settings: Settings) -> Painter:
-    return Painter(environment=_environment(settings), nice=settings.analysis.nice, quality=settings.mjpeg.quality)
+    return Painter(
+        environment=worker_environment(settings), nice=settings.analysis.nice, quality=settings.mjpeg.quality
+    )
 
 
 def _make_worker(settings: Settings) -> WorkerFactory:
@@ -344,21 +347,3 @@ def _make_worker(settings: Settings) -> WorkerFactory:
         return ThreadWorker(setup) if settings.analysis.worker == "thread" else ProcessWorker(setup)
 
     return make
-
-
-# What a worker process may know of the gateway's environment: where things are, and nothing that is secret.
-_PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SYSTEMROOT")
-_PASSED_PREFIXES = ("LC_", "PYTHON", "CUDA_", "NVIDIA_", "OMP_", "OPENBLAS_", "ORT_", "OPENCV_")
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    passed = {key: value for key, value in os.environ.items() if key in _PASSED_ON or key.startswith(_PASSED_PREFIXES)}
-    if settings.analysis.threads:
-        passed["FRAMEGATE_RUNTIME__THREADS"] = str(settings.analysis.threads)
-    return {
-        **passed,
-        "FRAMEGATE_HOME": str(settings.home),
-        "FRAMEGATE_MODELS_DIR": settings.models_dir,
-        "FRAMEGATE_YOLO_MODEL_PATH": settings.yolo_model_path,
-        "FRAMEGATE_CHILD_LOG": settings.log.level,
-    }

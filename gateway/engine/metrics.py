@@ -72,8 +72,8 @@ class HubCollector(Collector):
             for known in ("idle", "loading", "ready", "open", "failed"):
                 state.add_metric([name, known], float(runner.state == known))
         restarts = CounterMetricFamily("framegate_worker_restarts", "Workers started again.", labels=["worker"])
-        for dispatcher in self._hub.dispatchers:
-            restarts.add_metric([dispatcher.name], dispatcher.restarts)
+        for supervisor in self._hub.supervisors:
+            restarts.add_metric([supervisor.name], supervisor.restarts)
         yield from (calls, failures, latency, state, restarts)
 
 

@@ -60,12 +60,14 @@ class Manifest:
     pixels: bool = True
     options: dict[str, Any] = field(default_factory=dict)
     load_options: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ()
+    api: str = ""
     missing: str | None = None
     failed: str | None = None
 
     @classmethod
     def from_json(cls, item: dict[str, Any]) -> Manifest:
-        listed = {name: tuple(item[name]) for name in ("needs", "labels", "event_types", "load_options")}
+        listed = {name: tuple(item[name]) for name in ("needs", "labels", "event_types", "load_options", "permissions")}
         return cls(**{**item, **listed})
 
 
@@ -126,6 +128,8 @@ def manifest(cls: type[Analyzer], spec: PluginSpec) -> Manifest:
         pixels=cls.pixels,
         options=options_schema(cls),
         load_options=tuple(cls.load_options),
+        permissions=tuple(cls.permissions),
+        api=cls.api,
     )
 
 

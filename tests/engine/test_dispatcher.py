@@ -175,7 +175,7 @@ async def test_a_worker_that_dies_during_a_job_is_started_again_and_the_stream_g
         await asyncio.sleep(1)
         assert account(session) == {"slow": frames}
         assert session.stages[0].dropped["worker_died"] == 1
-        assert (session.state, hub.dispatchers[0].restarts) == ("live", 1)
+        assert (session.state, hub.supervisors[0].restarts) == ("live", 1)
     assert len(worker.starts) == 2
     assert len(worker.calls) - seen == pytest.approx((5 - 1.0 - 0.5) / 0.2, abs=1)
 
@@ -319,7 +319,7 @@ async def test_a_broken_analyzer_hurts_no_other() -> None:
 async def test_a_picture_that_does_not_decode_is_not_the_analyzers_failure() -> None:
     async with engine(FakeWorker(FakeAnalyzer("well"))) as hub:
         session = await stream(hub, "well")
-        (dispatcher,) = hub.dispatchers
+        dispatcher = hub.supervisors[0].dispatcher
         frame = session.put(jpeg())
         assert frame is not None
         await asyncio.sleep(0.1)

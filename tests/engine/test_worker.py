@@ -233,14 +233,14 @@ async def test_a_process_that_dies_in_a_job_costs_its_frame_and_is_replaced(plug
         assert (await made_of(session, 10))["measures"]["count"] == 1
         (stage,) = session.stages
         assert (stage.analyzed, stage.dropped, session.state) == (2, {"worker_died": 1}, "live")
-        assert hub.dispatchers[0].restarts == 1
+        assert hub.supervisors[0].restarts == 1
 
 
 async def test_a_process_killed_from_outside_is_replaced(plugin: Path) -> None:
     async with Hub(settings(plugins=[str(plugin)])).running() as hub:
         session = await hub.open_session(SessionRequest(analyzers=("tiny",)))
         await made_of(session, 0)
-        worker = hub.dispatchers[0].worker
+        worker = hub.supervisors[0].worker
         assert isinstance(worker, ProcessWorker)
         assert worker.pid is not None
         os.kill(worker.pid, signal.SIGKILL)
@@ -269,7 +269,7 @@ async def test_what_a_plugin_prints_stays_off_standard_output(plugin: Path, capf
 async def test_no_process_is_left_when_the_hub_has_closed(plugin: Path) -> None:
     async with Hub(settings(plugins=[str(plugin)])).running() as hub:
         await hub.introduced()
-        worker = hub.dispatchers[0].worker
+        worker = hub.supervisors[0].worker
         assert isinstance(worker, ProcessWorker)
         pid = worker.pid
         assert pid is not None

@@ -141,7 +141,14 @@ def _kind(kind: Any) -> str:
         return f"list of {_kind(arguments[0])}"
     if origin is dict:
         return "tables"
-    return {str: "text", int: "whole number", float: "number", Path: "path", SecretStr: "secret"}[kind]
+    return {
+        str: "text",
+        bool: "true or false",
+        int: "whole number",
+        float: "number",
+        Path: "path",
+        SecretStr: "secret",
+    }[kind]
 
 
 def _default(place: Place, field: FieldInfo) -> str:

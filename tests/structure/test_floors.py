@@ -38,7 +38,7 @@ EDGES = ("gateway.connectors", "gateway.sinks", "gateway.api")
 # kind of work must not pay for them.
 LATE = {
     *("cv2", "numpy", "onnxruntime", "av", "pydantic", "platformdirs", "httpx2", "rich", "dotenv", "markdown_it"),
-    *("pydantic_settings", "tomllib", "difflib", "ctypes"),
+    *("pydantic_settings", "tomllib", "difflib", "ctypes", "packaging"),
 }
 # Our own modules that are imported inside functions, by who does so and why.
 LATE_OWN = {

@@ -21,7 +21,7 @@ CATCH_ALL = {
     ("gateway/engine/host.py", "AnalyzerHost.run"),  # an analyzer's call
     ("gateway/engine/host.py", "_quietly"),  # an analyzer's close
     ("gateway/engine/hub.py", "Hub._live"),  # a defect of ours costs one session
-    ("gateway/engine/dispatcher.py", "Dispatcher.run"),  # or one worker a restart
+    ("gateway/engine/supervisor.py", "Supervisor.run"),  # or one worker a restart
 }
 # Tasks that no TaskGroup holds, and why.
 LOOSE_TASKS = {
