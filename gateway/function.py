@@ -32,6 +32,7 @@ def as_analyzer(
     needs: Iterable[str] = (),
     labels: Iterable[str] = (),
     event_types: Iterable[str] = (),
+    permissions: Iterable[str] = (),
 ) -> Callable[[F], F]:
     """Make a function `f(frame)` or `f(frame, memory)` an analyzer; it stays callable as it is.
 
@@ -56,6 +57,7 @@ def as_analyzer(
         FunctionAnalyzer.needs = tuple(needs)
         FunctionAnalyzer.labels = tuple(labels)
         FunctionAnalyzer.event_types = tuple(event_types)
+        FunctionAnalyzer.permissions = tuple(permissions)
         setattr(function, _MARK, FunctionAnalyzer)
         return function
 

@@ -10,6 +10,7 @@ import pytest
 from gateway import Analyzer, Frame, Result, SessionInfo
 from gateway.analyzer import NoOptions, check_analyzer, fill_options, options_schema
 from gateway.errors import UnknownOption
+from gateway.version import PLUGIN_API
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ def test_a_good_analyzer_passes() -> None:
         (broken(Options={}), "analyzer good: Options must be a dataclass, got {}"),
         (broken(Options=Demanding), "analyzer good: option path has no default; every option needs one"),
         (broken(needs="objects"), "analyzer good: needs must be a tuple of names, got 'objects'"),
+        (broken(permissions="network"), "analyzer good: permissions must be a tuple of names, got 'network'"),
+        (broken(permissions=("root",)), "analyzer good: there is no permission root; there are files, network"),
+        (broken(api=">=2,<3"), f"analyzer good is written for plugin API >=2,<3, this is {PLUGIN_API}"),
+        (broken(api="newest"), "api must be a version range such as >=1,<2, got 'newest'"),
     ],
 )
 def test_a_broken_contract_is_refused_with_the_part(cls: type[Analyzer], complaint: str) -> None:
@@ -102,6 +107,23 @@ def test_the_schema_shows_every_option_with_its_default() -> None:
         "threshold": 0.5,
         "labels": ["person"],
     }
+
+
+def test_a_batch_is_one_call_a_frame_unless_the_author_knows_better() -> None:
+    class Counting(Good):
+        def analyze(self, frame: Frame, memory: Any) -> Result:
+            memory["seen"] = memory.get("seen", 0) + frame.seq
+            return Result(measures={"seen": memory["seen"]})
+
+    frames = [Frame(seq, 0.0, 1, 1, b"") for seq in (1, 2)]
+    first, second = Counting(Wishes()).analyze_batch(frames, [{"seen": 10}, {}])
+    assert (first.measures, second.measures) == ({"seen": 11}, {"seen": 2})
+
+
+def test_changed_options_begin_a_new_memory_unless_the_author_knows_better() -> None:
+    memory = {"seen": 1}
+    assert Good(Wishes()).configure(SessionInfo("s"), memory) == {}
+    assert memory == {"seen": 1}
 
 
 def test_memory_is_a_new_dict_for_every_session() -> None:

@@ -47,18 +47,21 @@ def test_a_second_parameter_is_the_streams_own_memory() -> None:
 
 
 def test_the_decorator_says_what_the_class_would() -> None:
-    @as_analyzer("night", title="Night", needs=["objects"], labels=["dark"], event_types=["night.dark"])
+    @as_analyzer(
+        "night", title="Night", needs=["objects"], labels=["dark"], event_types=["night.dark"], permissions=["network"]
+    )
     def look(frame: Frame) -> np.ndarray[Any, Any]:
         """Rows of an array."""
         return np.array([[0, 0, 64, 48, 0.5, 0]])
 
     cls = only(look)
-    assert (cls.name, cls.title, cls.needs, cls.labels, cls.event_types) == (
+    assert (cls.name, cls.title, cls.needs, cls.labels, cls.event_types, cls.permissions) == (
         "night",
         "Night",
         ("objects",),
         ("dark",),
         ("night.dark",),
+        ("network",),
     )
     assert analyze(cls, [DARK]).results == (Result((Detection("dark", 0.5, Box(0, 0, 1, 1)),)),)
 
