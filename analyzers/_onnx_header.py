@@ -54,32 +54,32 @@ def read_header(path: Path) -> Header:
 def _model(data: memoryview) -> Header:
     metadata: dict[str, str] = {}
     graph: memoryview | None = None
-    for number, value in _fields(data):
+    for number, value in fields_of(data):
         if number == _GRAPH:
-            graph = _bytes(value)
+            graph = message(value)
         elif number == _METADATA:
-            entry = {key: str(_bytes(text), "utf-8") for key, text in _fields(_bytes(value))}
+            entry = {key: str(message(text), "utf-8") for key, text in fields_of(message(value))}
             metadata[entry.get(1, "")] = entry.get(2, "")
     if graph is None:
         raise IndexError("no graph")
-    first = next(_bytes(value) for number, value in _fields(graph) if number == _GRAPH_INPUT)
+    first = next(message(value) for number, value in fields_of(graph) if number == _GRAPH_INPUT)
     return _input(first, metadata)
 
 
 def _input(data: memoryview, metadata: dict[str, str]) -> Header:
-    value = dict(_fields(data))
-    tensor = dict(_fields(_bytes(dict(_fields(_bytes(value[_VALUE_TYPE])))[_TENSOR])))
-    dims = (_bytes(dim) for number, dim in _fields(_bytes(tensor[_SHAPE])) if number == _DIM)
+    value = dict(fields_of(data))
+    tensor = dict(fields_of(message(dict(fields_of(message(value[_VALUE_TYPE])))[_TENSOR])))
+    dims = (message(dim) for number, dim in fields_of(message(tensor[_SHAPE])) if number == _DIM)
     shape = tuple(_dimension(dim) for dim in dims)
-    return Header(str(_bytes(value[_VALUE_NAME]), "utf-8"), shape, _number(tensor[_ELEMENT]), metadata)
+    return Header(str(message(value[_VALUE_NAME]), "utf-8"), shape, _number(tensor[_ELEMENT]), metadata)
 
 
 def _dimension(data: memoryview) -> int | None:
-    value = dict(_fields(data)).get(_DIM_VALUE)
+    value = dict(fields_of(data)).get(_DIM_VALUE)
     return _number(value) if value else None
 
 
-def _fields(data: memoryview) -> Iterator[Field]:
+def fields_of(data: memoryview) -> Iterator[Field]:
     """The fields of one protobuf message as (number, integer or bytes)."""
     position = 0
     while position < len(data):
@@ -111,7 +111,8 @@ def _varint(data: memoryview, position: int) -> tuple[int, int]:
             return value, position
 
 
-def _bytes(value: int | memoryview) -> memoryview:
+def message(value: int | memoryview) -> memoryview:
+    """The bytes of a field that is a message or a text. Raises `TypeError` for a number."""
     if isinstance(value, int):
         raise TypeError("expected a message, got a number")
     return value

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 MODELS_DIR = "FRAMEGATE_MODELS_DIR"
+ALLOW_PICKLE = "FRAMEGATE_RUNTIME__ALLOW_PICKLE"
+PICKLE = ".pt"
 
 
 class WeightsMissing(FileNotFoundError):
@@ -18,10 +20,10 @@ class WrongWeights(ValueError):
 
 
 def find_weights(model: str, preferred: Sequence[str], *, variables: Sequence[str] = ()) -> Path:
-    """The ONNX file to load: `model` (path or file name), else the first of `variables` (environment) that is set,
-    else the first of `preferred` file names found in the folders.
+    """The file to load: `model` (path or file name), else the first of `variables` (environment) that is set, else
+    the first of `preferred` file names found in the folders. ONNX, or PyTorch's where the operator allows pickles.
 
-    Raises `WeightsMissing`, and `WrongWeights` for a `.pt` file.
+    Raises `WeightsMissing`, and `WrongWeights` for PyTorch weights that are not allowed. Opens no file.
     """
     named = [("option model", model), *((variable, os.environ.get(variable, "")) for variable in variables)]
     for origin, value in named:
@@ -35,21 +37,27 @@ def find_weights(model: str, preferred: Sequence[str], *, variables: Sequence[st
 
 def model_folders() -> Iterator[Path]:
     """The folders searched, best first: those of FRAMEGATE_MODELS_DIR, then the one `framegate models` fills."""
-    from platformdirs import user_data_dir
-
     for folder in os.environ.get(MODELS_DIR, "").split(os.pathsep):
         if folder:
             yield Path(folder)
-    yield Path(os.environ.get("FRAMEGATE_HOME") or user_data_dir("framegate", appauthor=False)) / "models"
+    yield own_folder()
+
+
+def own_folder() -> Path:
+    """Where `framegate models pull` puts weights."""
+    from platformdirs import user_data_dir
+
+    return Path(os.environ.get("FRAMEGATE_HOME") or user_data_dir("framegate", appauthor=False)) / "models"
 
 
 def _given(origin: str, value: str) -> Path:
     """What somebody asked for by path, or by a file name to be searched."""
     path = Path(value).expanduser()
-    if path.suffix == ".pt":
+    if path.suffix.lower() == PICKLE and os.environ.get(ALLOW_PICKLE) != "1":
         raise WrongWeights(
-            f"{origin}: {value} holds PyTorch weights, and only ONNX runs here; "
-            f"run `yolo export model={value} format=onnx` and name the .onnx file instead"
+            f"{origin}: {value} is a pickle: opening it runs whatever code its maker put in, as this user. Name an "
+            f"ONNX file (`yolo export model={value} format=onnx dynamic=True`) or set runtime.allow_pickle "
+            f"({ALLOW_PICKLE}=1)"
         )
     if path.is_file():
         return path

@@ -87,6 +87,7 @@ class MotionAnalyzer(Analyzer):
     title = "Motion"
     labels = ("motion",)
     event_types = ("motion",)
+    side = SIDE
     Options = MotionOptions
     options: MotionOptions
 

@@ -7,11 +7,12 @@ to download. Each frame stands alone: following things over time is other analyz
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analyzers._detector import STRIDE, Detector, Selection
 from analyzers._weights import WeightsMissing, WrongWeights, find_weights
-from gateway import Analyzer, Frame, Result, SessionInfo, hookimpl
+from gateway import Analyzer, Detection, Frame, Result, SessionInfo, hookimpl
 
 # YOLOX first: yolox_nano is four times as fast as yolov8n on a CPU (8 against 30 ms on two cores), counts the same
 # persons on the clips (40 against 46 of 63 in crowded stills) and is free to use (Apache-2.0, Ultralytics' weights are
@@ -25,7 +26,7 @@ VARIABLES = ("FRAMEGATE_YOLO_MODEL_PATH", "YOLO_MODEL_PATH")
 
 @dataclass(frozen=True)
 class ObjectsOptions:
-    model: str = ""  # path or file name of an ONNX detector; empty searches for the preferred ones
+    model: str = ""  # path or file name of a detector (ONNX); empty searches for the preferred ones
     confidence: float = 0.25  # 0-1; detections below are not reported
     iou: float = 0.5  # 0-1; of two boxes of one class that overlap by more, the weaker goes
     labels: tuple[str, ...] = ()  # report only these classes; all when empty
@@ -55,6 +56,7 @@ class ObjectsAnalyzer(Analyzer):
         super().__init__(options)
         weights = find_weights(options.model, PREFERRED, variables=VARIABLES)
         self._detector = Detector(weights, side=options.side)
+        self.device, self.batch, self.side = self._detector.runtime, self._detector.batch, self._detector.side
         self._selection(options)  # so that a wrong label is a failed start, not a failed frame
 
     @classmethod
@@ -78,8 +80,14 @@ class ObjectsAnalyzer(Analyzer):
         return Selection(options.confidence, options.iou, options.max_detections, classes)
 
     def analyze(self, frame: Frame, memory: Selection) -> Result:
-        detections = self._detector.detect(frame, memory)
-        return Result(tuple(detections), measures=Counter(detection.label for detection in detections))
+        return _result(self._detector.detect(frame, memory))
+
+    def analyze_batch(self, frames: Sequence[Frame], memories: Sequence[Selection]) -> list[Result]:
+        return [_result(detections) for detections in self._detector.detect_batch(frames, memories)]
+
+
+def _result(detections: Sequence[Detection]) -> Result:
+    return Result(tuple(detections), measures=Counter(detection.label for detection in detections))
 
 
 @hookimpl

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean
 
 from analyzers._detector import STRIDE, Detector, Selection
@@ -31,6 +32,7 @@ LEAST_SHARE = 0.5  # of the frames in which the person was looked at
 CLOSE_UP = 0.1  # of the frame's longer side: a cigarette this large is near enough to need no person around it
 CLOSE_UP_EVERY_S = 0.5  # how often a frame without persons is searched for one
 WHOLE_FRAME = Box(0, 0, 1, 1)
+NOBODY = Result(measures={"persons": 0, "smokers": 0})
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,10 @@ class _Memory:
     votes: dict[int, Votes] = field(default_factory=dict)
     searched_at: float = float("-inf")  # when a frame without persons was last looked at
 
+    def due(self, persons: Sequence[Box], now: float) -> bool:
+        """Whether a frame with these persons is to be looked at."""
+        return bool(persons) or now - self.searched_at >= CLOSE_UP_EVERY_S
+
     def vote(self, persons: Sequence[Box], scores: Sequence[float], now: float) -> list[tuple[int, Votes]]:
         """Take one frame's evidence for each person; answers who they are and how they stand now."""
         ids = self.people.follow(persons, now)
@@ -115,6 +121,7 @@ class SmokingAnalyzer(Analyzer):
         super().__init__(options)
         self._weights = find_weights(options.model, tuple(PREFERRED))
         self._detector = Detector(self._weights, side=options.side)
+        self.device, self.batch, self.side = self._detector.runtime, self._detector.batch, self._detector.side
         self._selection(options)  # so that a wrong label is a failed start, not a failed frame
 
     @classmethod
@@ -138,18 +145,36 @@ class SmokingAnalyzer(Analyzer):
         return Selection(confidence, classes=self._detector.classes(options.labels))
 
     def analyze(self, frame: Frame, memory: _Memory) -> Result:
-        found = frame.results["objects"].detections
-        persons = [one.box for one in found if one.label == "person" and one.score >= PERSON_SCORE]
-        count = len(persons)
-        if not persons and frame.at - memory.searched_at < CLOSE_UP_EVERY_S:
-            return Result(measures={"persons": 0, "smokers": 0})
-        cigarettes = self._detector.detect(frame, memory.wanted)
-        if not persons:
-            memory.searched_at = frame.at
-            cigarettes = [one for one in cigarettes if max(one.box.width, one.box.height) >= CLOSE_UP]
-            persons = [WHOLE_FRAME] if cigarettes else []
-        standing = memory.vote(persons, evidence(persons, cigarettes), frame.at)
-        return _result(cigarettes, list(zip(persons, standing, strict=True)), count, memory.options.linger_s)
+        persons = _persons(frame)
+        if not memory.due(persons, frame.at):
+            return NOBODY
+        return _judged(frame, memory, persons, self._detector.detect(frame, memory.wanted))
+
+    def analyze_batch(self, frames: Sequence[Frame], memories: Sequence[_Memory]) -> list[Result]:
+        """Memories change only after the model has seen all frames."""
+        persons = [_persons(frame) for frame in frames]
+        results = [NOBODY] * len(frames)
+        due = [index for index, frame in enumerate(frames) if memories[index].due(persons[index], frame.at)]
+        seen = self._detector.detect_batch([frames[index] for index in due], [memories[index].wanted for index in due])
+        for index, cigarettes in zip(due, seen, strict=True):
+            results[index] = _judged(frames[index], memories[index], persons[index], cigarettes)
+        return results
+
+
+def _persons(frame: Frame) -> list[Box]:
+    found = frame.results["objects"].detections
+    return [one.box for one in found if one.label == "person" and one.score >= PERSON_SCORE]
+
+
+def _judged(frame: Frame, memory: _Memory, persons: list[Box], cigarettes: list[Detection]) -> Result:
+    """What the votes say after this frame. One without persons is taken whole, if a cigarette is near enough."""
+    count = len(persons)
+    if not persons:
+        memory.searched_at = frame.at
+        cigarettes = [one for one in cigarettes if max(one.box.width, one.box.height) >= CLOSE_UP]
+        persons = [WHOLE_FRAME] if cigarettes else []
+    standing = memory.vote(persons, evidence(persons, cigarettes), frame.at)
+    return _result(cigarettes, list(zip(persons, standing, strict=True)), count, memory.options.linger_s)
 
 
 def _result(
@@ -179,7 +204,8 @@ def _sighting(box: Box, id_: int, votes: Votes, linger_s: float) -> Sighting:
 
 def threshold(sensitivity: float, weights: str) -> float:
     """Score that makes a cigarette evidence: the weights' own at sensitivity 0.5, twice that at 0, half at 1."""
-    return min(0.95, PREFERRED.get(weights, OWN_WEIGHTS) * 2 ** (1 - 2 * sensitivity))
+    exported = Path(weights).with_suffix(".onnx").name  # PyTorch weights of the same name are the same weights
+    return min(0.95, PREFERRED.get(exported, OWN_WEIGHTS) * 2 ** (1 - 2 * sensitivity))
 
 
 def evidence(persons: Sequence[Box], cigarettes: Sequence[Detection]) -> list[float]:

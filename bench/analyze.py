@@ -31,7 +31,7 @@ DEMAND = 120.0  # pictures/s for all sessions together
 
 def main() -> int:
     chosen = options(__doc__, seconds=1.5, rounds=10)
-    weights = _weights()
+    weights = find_weights()
     if weights is None:
         print(f"analyze: skipped, {WEIGHTS} is not under FRAMEGATE_MODELS_DIR")
         print(json.dumps({"bench": "analyze", "skipped": f"no {WEIGHTS} under FRAMEGATE_MODELS_DIR"}))
@@ -86,7 +86,8 @@ class Inside:
         return "ms a frame: " + ", ".join(f"{name} {value}" for name, value in self.figures().items())
 
 
-def _weights() -> Path | None:
+def find_weights() -> Path | None:
+    """The first file of that name under FRAMEGATE_MODELS_DIR."""
     folders = os.environ.get("FRAMEGATE_MODELS_DIR", "").split(os.pathsep)
     return next((file for folder in folders if folder for file in Path(folder).rglob(WEIGHTS)), None)
 

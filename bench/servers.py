@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -30,9 +30,21 @@ Address = tuple[str, int]
 class Server:
     """A running server, seen from outside."""
 
-    def __init__(self, address: Address, pid: int) -> None:
+    def __init__(self, address: Address, pid: int, folder: Path) -> None:
         self.address = address
+        self.pid = pid
+        self.folder = folder
         self._process = psutil.Process(pid)
+
+    @property
+    def log(self) -> Path:
+        """What it has printed."""
+        return self.folder / "log"
+
+    @property
+    def temporary(self) -> Path:
+        """The folder that it and its children take for temporary files."""
+        return self.folder / "tmp"
 
     def cpu_s(self) -> float:
         """CPU time its process has used, without its children."""
@@ -42,28 +54,52 @@ class Server:
         """The same with its workers, as long as they live."""
         return sum(map(_cpu_s, [self._process, *self._process.children(recursive=True)]))
 
+    def whole_cpu_s(self) -> float:
+        """The same with those that have died since."""
+        times = self._process.cpu_times()
+        living = sum(map(_cpu_s_if_there, self._process.children(recursive=True)))
+        return _cpu_s(self._process) + float(times.children_user + times.children_system) + living
+
     def get(self, path: str) -> Any:
         return self._ask("GET", path)
 
     def post(self, path: str, body: Any) -> Any:
         return self._ask("POST", path, json.dumps(body))
 
+    def wait_for_analyzers(self, names: Iterable[str]) -> None:
+        """Until the gateway knows of these. A plugin that takes long to import, as on a busy machine, joins late."""
+        end = time.monotonic() + 2 * START_S
+        while missing := set(names) - {item["name"] for item in self.get("/api/analyzers")["items"]}:
+            if time.monotonic() > end:
+                raise RuntimeError(f"no analyzer {min(missing)} after {2 * START_S:.0f} s: {self.get('/api/plugins')}")
+            time.sleep(0.1)
+
+    def delete(self, path: str) -> None:
+        self._ask("DELETE", path)
+
     def _ask(self, method: str, path: str, body: str | None = None) -> Any:
-        connection = HTTPConnection(*self.address, timeout=10.0)
+        connection = HTTPConnection(*self.address, timeout=30.0)  # the first answer waits for the workers
         try:
             connection.request(method, path, body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             text = answer.read()
         finally:
             connection.close()
-        if answer.status != 200:
+        if answer.status not in (200, 204):
             raise RuntimeError(f"{method} {path}: {answer.status} {text[:200]!r}")
-        return json.loads(text)
+        return json.loads(text) if text else None
 
 
 def _cpu_s(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
+
+
+def _cpu_s_if_there(process: psutil.Process) -> float:
+    try:
+        return _cpu_s(process)
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 @contextmanager
@@ -90,14 +126,15 @@ def bare(job: str, cores: Cores) -> Iterator[Server]:
 def _running(arguments: list[str], rules: Mapping[str, str], cores: Cores, folder: Path) -> Iterator[Server]:
     """Start it in its own folder, where no settings file lies; wait until it has said its address; stop it."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("FRAMEGATE_")}
-    environment |= {"PYTHONPATH": str(ROOT), **rules}
+    (folder / "tmp").mkdir()
+    environment |= {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder / "tmp"), **rules}
     log = folder / "log"
     with log.open("wb") as output, pinned(cores):
         process = subprocess.Popen(
             [sys.executable, *arguments], cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        yield Server(("127.0.0.1", _port(process, log)), process.pid)
+        yield Server(("127.0.0.1", _port(process, log)), process.pid, folder)
     finally:
         process.terminate()
         try:

@@ -30,8 +30,10 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="Model weights: what there is, where it lies, fetch it, check it.", **_PLAIN)
 config_app = typer.Typer(help="The settings in effect, and what settings there are.", **_PLAIN)
+plugin_app = typer.Typer(help="For authors of plugins: begin one, run it while you write it, test it.", **_PLAIN)
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
+app.add_typer(plugin_app, name="plugin")
 
 Url = Annotated[
     str, typer.Option(help="The gateway, or one stream of it: http://HOST:PORT[/stream/ID].", metavar="URL")
@@ -138,6 +140,99 @@ def doctor(
     from gateway.commands.doctor import doctor
 
     raise typer.Exit(doctor(load_settings(port=port), json=json))
+
+
+@plugin_app.command("new")
+def plugin_new(
+    name: Annotated[str, typer.Argument(help="The analyzer's name: a-z, 0-9, - and _.", metavar="NAME")],
+    folder: Annotated[Path, typer.Option(help="Where to make it.", metavar="DIR")] = Path(),
+    author: Annotated[str, typer.Option(help='Whom the package and its licence name, "Name <mail>" or Name.')] = "",
+    licence: Annotated[
+        str, typer.Option("--license", help="MIT, Apache-2.0, BSD-3-Clause, or none.", metavar="ID")
+    ] = "MIT",
+    function: Annotated[bool, typer.Option("--function", help="One file with a function, no package.")] = False,
+) -> None:
+    """Begin a plugin: a package with an analyzer that runs at once, its tests, sample frames and CI."""
+    from gateway.commands.plugin_new import New, plugin_new
+
+    raise typer.Exit(plugin_new(New(name, folder, author=author, licence=licence, function=function)))
+
+
+@plugin_app.command("dev")
+def plugin_dev(
+    file: Annotated[Path, typer.Argument(help="The plugin's Python file.", metavar="FILE")],
+    source: Annotated[
+        str | None,
+        typer.Option(help="Device, video, pictures or URL/stream/ID; a drawn scene if not given.", metavar="SOURCE"),
+    ] = None,
+    fps: Annotated[float | None, typer.Option(help="At most so many frames per second.", min=0.01)] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="An option of the analyzer; repeatable.", metavar="KEY=VALUE")
+    ] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Print every result, not only what changed.")] = False,
+    json: Json = False,
+    seconds: Annotated[float | None, typer.Option(help="How long; until Ctrl-C if not given.", min=1)] = None,
+    port: Annotated[int, typer.Option(help="Port to try first; the next free one is taken.", min=1, max=65535)] = 8000,
+) -> None:
+    """Run a plugin's file in a gateway of its own, with a page to watch, and reload it whenever you save."""
+    from gateway.commands.plugin_dev import Dev, plugin_dev
+
+    wish = Dev(file, source, fps=fps, options=tuple(option or ()), trace=trace, json=json, seconds=seconds, port=port)
+    raise typer.Exit(plugin_dev(load_settings(plugins=[file]), wish))
+
+
+@plugin_app.command("info")
+def plugin_info(
+    name: Annotated[str, typer.Argument(help="An analyzer or a plugin.", metavar="NAME")],
+    plugin: Annotated[list[Path] | None, typer.Option(help="Plugin file to look at too.", metavar="FILE")] = None,
+    json: Json = False,
+) -> None:
+    """Print what an analyzer is: its options with their defaults, permissions, labels, events, and what it lacks."""
+    from gateway.commands.plugin_info import plugin_info
+
+    raise typer.Exit(plugin_info(load_settings(plugins=plugin), name, json=json))
+
+
+@plugin_app.command("test")
+def plugin_test(
+    target: Annotated[str, typer.Argument(help="Plugin file, plugin, distribution or analyzer.", metavar="TARGET")],
+    *,
+    analyzer: Annotated[str | None, typer.Option(help="Only this analyzer of it.", metavar="NAME")] = None,
+    frames: Annotated[
+        int | None, typer.Option(help="For the memory rule.  [default: 1000, or as many as 20 s allow]", min=200)
+    ] = None,
+    rule: Annotated[list[str] | None, typer.Option(help="Only this rule; repeatable.", metavar="RULE")] = None,
+    plugin: Annotated[list[Path] | None, typer.Option(help="Plugin file that it needs.", metavar="FILE")] = None,
+    json: Json = False,
+) -> None:
+    """Examine a plugin: does it keep every rule the host relies on? Exit code 1 if not, 2 if it cannot run here."""
+    from gateway.commands.plugin_test import Wish, plugin_test
+
+    wish = Wish(target, analyzer=analyzer, frames=frames, rules=tuple(rule or ()), json=json)
+    raise typer.Exit(plugin_test(load_settings(plugins=plugin), wish))
+
+
+@plugin_app.command("replay")
+def plugin_replay(
+    clip: Annotated[str, typer.Argument(help="Video file or folder of pictures.", metavar="CLIP")],
+    *,
+    plugin: Annotated[str, typer.Option(help="Plugin file, plugin or analyzer.", metavar="FILE|NAME")],
+    analyzer: Annotated[str | None, typer.Option(help="Only this analyzer of it.", metavar="NAME")] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Compare with a saved run, or with another plugin.", metavar="BASE")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Keep this run as JSON lines.", metavar="FILE")] = None,
+    fps: Annotated[float | None, typer.Option(help="At most so many frames per second of the clip.", min=0.01)] = None,
+    tolerance: Annotated[
+        str, typer.Option(help="What may differ.", metavar="iou=0.9,score=0.02,measure=0.001,seconds=0.2")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Run a clip through an analyzer, and show what differs from an earlier run. Exit code 1 if anything does."""
+    from gateway.commands.plugin_replay import Wish, plugin_replay
+
+    wish = Wish(clip, plugin, analyzer, against, save, fps, tolerance, json)
+    raise typer.Exit(plugin_replay(load_settings(), wish))
 
 
 @models_app.command("list")

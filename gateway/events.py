@@ -6,7 +6,7 @@ to one session, so ids, deduplication and endings cannot leak from one camera in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -99,7 +99,7 @@ class EventMachine:
         return [entry.event for entry in self._open.values()]
 
     def observe(
-        self, analyzer: str, version: str, sightings: Iterable[Sighting], *, now: float, utc: datetime, seq: int
+        self, analyzer: str, version: str, sightings: Iterable[Sighting], *, now: float, utc: datetime, seq: int | None
     ) -> list[Event]:
         """Take what one analyzer sighted in the frame `seq`, at `now` seconds of the session's clock."""
         told: list[Event] = []
@@ -123,16 +123,12 @@ class EventMachine:
         ]
         return [self._end(self._open.pop(key)) for key in late]
 
-    def finish(self) -> list[Event]:
-        """End everything: the session is over."""
-        return list(self._drain())
+    def finish(self, which: Callable[[Event], bool] = lambda event: True) -> list[Event]:
+        """End these events, or all: the session is over, or who sighted them looks no more."""
+        over = [key for key, entry in self._open.items() if which(entry.event)]
+        return [self._end(self._open.pop(key)) for key in reversed(over)]
 
-    def _drain(self) -> Iterator[Event]:
-        while self._open:
-            _, entry = self._open.popitem()
-            yield self._end(entry)
-
-    def _begin(self, analyzer: str, version: str, sighting: Sighting, utc: datetime, seq: int) -> Event:
+    def _begin(self, analyzer: str, version: str, sighting: Sighting, utc: datetime, seq: int | None) -> Event:
         return Event(
             id=uuid4().hex,
             phase="new",
@@ -153,7 +149,7 @@ class EventMachine:
             data=sighting.data,
         )
 
-    def _update(self, entry: _Open, sighting: Sighting, now: float, utc: datetime, seq: int) -> Event | None:
+    def _update(self, entry: _Open, sighting: Sighting, now: float, utc: datetime, seq: int | None) -> Event | None:
         entry.seen_at, entry.seen_utc, entry.linger_s = now, utc, sighting.linger_s
         rose = sighting.score >= entry.event.score + 0.05
         if not rose and now - entry.told_at < self._update_s:

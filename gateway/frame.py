@@ -40,7 +40,8 @@ class Frame:
     captured_at: datetime | None = None
     at: float = 0.0
     results: Mapping[str, Result] = field(default_factory=dict, repr=False)
-    _decoded: dict[int, Pixels] = field(default_factory=dict, repr=False)
+    _decoded: dict[int, Pixels] = field(default_factory=dict, repr=False)  # by reduction, or minus the longer side
+    _wish: int = field(default=0, repr=False)  # the longer side in px that will be asked for, if the host knows
 
     def to_bgr(self) -> Pixels:
         """The whole picture as (height, width, 3) uint8 BGR, read-only. Raises `BadImage` if it does not decode."""
@@ -49,8 +50,8 @@ class Frame:
     def scaled(self, side: int) -> Pixels:
         """The picture with its longer side at most `side` px, as (h, w, 3) uint8 BGR, read-only.
 
-        Never enlarges. Decodes at 1/2, 1/4 or 1/8 where that is enough (a DCT-domain shortcut, about half the cost),
-        then resizes by area.
+        Never enlarges. Decodes at 1/2, 1/4 or 1/8 where that is enough for everybody who looks (a DCT-domain shortcut,
+        about half the cost), then resizes by area; a picture that is there already is not decoded again.
         """
         import cv2
 
@@ -59,16 +60,27 @@ class Frame:
             return self.to_bgr()
         key = -side
         if key not in self._decoded:
-            reduction = next((factor for factor in (8, 4, 2) if longest >= side * factor), 1)
-            if 1 in self._decoded:
-                reduction = 1
-            picture = self._decode(reduction)
+            picture = self._at_least(side)
             ratio = side / longest
             size = (max(1, round(self.width * ratio)), max(1, round(self.height * ratio)))
             if picture.shape[1::-1] != size:
                 picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
             self._decoded[key] = _sealed(picture)
         return self._decoded[key]
+
+    def prepare(self) -> None:
+        """Decode now what will be asked for; called by the host, on whatever thread has time. Raises `BadImage`."""
+        self._at_least(self._wish)
+
+    def _at_least(self, side: int) -> Pixels:
+        """A decoded picture that is large enough: the smallest there is, else one that is enough for every wish."""
+        enough = self._reduction(side)
+        there = [reduction for reduction in self._decoded if 0 < reduction <= enough]
+        return self._decode(max(there) if there else min(enough, self._reduction(self._wish)))
+
+    def _reduction(self, side: int) -> int:
+        longest = max(self.width, self.height)
+        return next((factor for factor in (8, 4, 2) if longest >= side * factor), 1)
 
     def _decode(self, reduction: int) -> Pixels:
         if reduction not in self._decoded:

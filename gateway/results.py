@@ -110,7 +110,7 @@ class Detection:
     person: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "label", _label(self.label))
+        object.__setattr__(self, "label", check_label(self.label))
         object.__setattr__(self, "score", _score(self.score))
         object.__setattr__(self, "attributes", plain_json(self.attributes, "attributes"))
         object.__setattr__(self, "zones", tuple(_text(str(zone), "zones") for zone in self.zones))
@@ -139,7 +139,7 @@ class Sighting:
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "event_type", _label(self.event_type))
+        object.__setattr__(self, "event_type", check_label(self.event_type))
         object.__setattr__(self, "key", _text(str(self.key), "key"))
         object.__setattr__(self, "zones", tuple(_text(str(zone), "zones") for zone in self.zones))
         object.__setattr__(self, "score", _score(self.score))
@@ -256,7 +256,8 @@ def _text(value: str, where: str) -> str:
     return value
 
 
-def _label(value: object) -> str:
+def check_label(value: object) -> str:
+    """The text of a label or event type. Raises `ValueError` for one that is too long or cannot be printed."""
     text = str(value)
     if not text or len(text) > 64 or not text.isprintable():
         raise ValueError(f"a label is 1-64 printable characters, got {text[:80]!r}")

@@ -103,7 +103,9 @@ class Analysis(_Section):
         1.0, ge=0, description="Pause before a worker that died is started again, in s; doubled while it does no work."
     )
     restarts: int = Field(
-        5, ge=0, description="An analyzer that costs its worker more lives than this within restarts_s is disabled."
+        5,
+        ge=0,
+        description="An analyzer that costs its worker more lives than this within restarts_s, or in a row, is disabled.",
     )
     restarts_s: float = Field(60.0, gt=0, description="The time in which restarts are counted, in s.")
     quarantine: bool = Field(
@@ -216,7 +218,9 @@ class Settings(BaseSettings):
     plugins_dir: Path | None = Field(
         None, description="Folder whose *.py files are plugins too; unset: FRAMEGATE_HOME/plugins."
     )
-    plugins_off: list[str] = Field([], description="Installed plugins (entry point names) to leave out.")
+    plugins_off: list[str] = Field(
+        [], description="Plugins to leave out: entry point names, and stems of files in the plugins folder."
+    )
     plugin_permissions: dict[str, list[Literal["network", "files"]]] = Field(
         {}, description="What a confined plugin may, by distribution or file name: `network`, `files`."
     )
@@ -228,7 +232,10 @@ class Settings(BaseSettings):
     mjpeg: Mjpeg = Field(default_factory=Mjpeg)
     log: Log = Field(default_factory=Log)
     analyzers: dict[str, dict[str, Any]] = Field(
-        {}, description="Options per analyzer, `[analyzers.NAME]`; each also takes `fps`, frames per second at most."
+        {},
+        description="Options per analyzer, `[analyzers.NAME]`. Each also takes `fps` (frames per second at most), `motion_gate`"
+        " (true or seconds: frames only while something moved within that time) and `labels` (only these are told)."
+        " A stream may ask for others.",
     )
 
     @field_validator("home")

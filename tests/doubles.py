@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -46,7 +46,7 @@ def jpeg(width: int = 32, height: int = 24, level: int = 128) -> bytes:
 
 # --- workers ---------------------------------------------------------------------------------------------------------
 
-Look = Callable[[Header], Result]  # what a fake analyzer makes of a job; it may raise
+Look = Callable[[Header], Result]  # what a fake analyzer makes of a job's item; it may raise
 
 
 def nothing(job: Header) -> Result:
@@ -77,6 +77,8 @@ class FakeAnalyzer:
     options: dict[str, Any] = field(default_factory=dict)  # JSON schemas by name
     distribution: str = "framegate"
     first_call_s: float | None = None
+    batch: int = 1
+    more_s: float = 0.0  # for each further frame of a batch
 
     def manifest(self, plugin: str) -> Manifest:
         schema = {"properties": self.options}
@@ -103,11 +105,19 @@ class FakeWorker(Worker):
         self.hello_s = hello_s
         self.starts: list[float] = []
         self.calls: list[Call] = []
-        self.forgotten: list[str] = []
+        self.forgotten: list[tuple[str, str | None]] = []
+        self.batches: list[tuple[str, ...]] = []  # the streams of each call
+        self.reloaded: list[str] = []
+        self.killed = 0
+        self.rss = 0
         self.running = False
         self.stillborn = 0  # so many more starts fail
         self._loaded: set[str] = set()
         self._dead = asyncio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        return None
 
     def die(self) -> None:
         self._dead.set()
@@ -133,30 +143,44 @@ class FakeWorker(Worker):
         if about.unfit:
             return {"t": "state", "analyzer": analyzer, "state": "failed", "reason": about.unfit}
         self._loaded.add(analyzer)
-        return {"t": "state", "analyzer": analyzer, "state": "ready"}
+        return {"t": "state", "analyzer": analyzer, "state": "ready", "batch": about.batch, "device": "fake"}
 
-    async def run(self, job: Header, jpeg: bytes) -> AsyncIterator[Report]:
-        there = set(job["results"])
-        for stage in job["stages"]:
-            about, began = self.analyzers[stage["name"]], now()
-            report: Report = {"t": "stage", "analyzer": about.name}
-            if about.name not in self._loaded:
-                report["skipped"] = "loading"
-            elif not there.issuperset(about.needs):
-                report["skipped"] = "needs"
-            else:
-                report |= await self._call(about, job)
-                if "result" in report:
-                    there.add(about.name)
-            yield {**report, "ms": round((now() - began) * 1e3, 2)}
+    async def run(self, job: Header, pictures: Sequence[bytes]) -> AsyncIterator[Report]:
+        there = [set(item["results"]) for item in job["items"]]
+        for call in job["calls"]:
+            about, began = self.analyzers[call["analyzer"]], now()
+            outcomes: list[Report | None] = [self._refusal(about, there[at["item"]]) for at in call["items"]]
+            asked = [job["items"][at["item"]] for at, no in zip(call["items"], outcomes, strict=True) if no is None]
+            if asked:
+                seen = iter(await self._call(about, asked))
+                outcomes = [no or next(seen) for no in outcomes]
+            for at, outcome in zip(call["items"], outcomes, strict=True):
+                if outcome and "result" in outcome:
+                    there[at["item"]].add(about.name)
+            yield {
+                "t": "call",
+                "analyzer": about.name,
+                "ms": round((now() - began) * 1e3, 2),
+                "outcomes": outcomes,
+            }
 
-    async def _call(self, about: FakeAnalyzer, job: Header) -> Report:
+    def _refusal(self, about: FakeAnalyzer, there: set[str]) -> Report | None:
+        if about.name not in self._loaded:
+            return {"skipped": "loading"}
+        return None if there.issuperset(about.needs) else {"skipped": "needs"}
+
+    async def _call(self, about: FakeAnalyzer, items: list[Header]) -> list[Report]:
         began = now()
         first = about.first_call_s is not None and all(call.analyzer != about.name for call in self.calls)
-        await self._busy(about.first_call_s if first and about.first_call_s is not None else about.call_s)
-        self.calls.append(Call(about.name, job["session"]["stream_id"], job["frame"]["seq"], began, now()))
+        once_s = about.first_call_s if first and about.first_call_s is not None else about.call_s
+        await self._busy(once_s + about.more_s * (len(items) - 1))
+        self.batches.append(tuple(item["session"]["stream_id"] for item in items))
+        return [self._look(about, item, began) for item in items]
+
+    def _look(self, about: FakeAnalyzer, item: Header, began: float) -> Report:
+        self.calls.append(Call(about.name, item["session"]["stream_id"], item["frame"]["seq"], began, now()))
         try:
-            return {"result": result_to_json(about.look(job))}
+            return {"result": result_to_json(about.look(item))}
         except RuntimeError as error:
             return {"error": f"RuntimeError: {error}", "traceback": "Traceback of it"}
 
@@ -168,8 +192,19 @@ class FakeWorker(Worker):
             return
         raise WorkerDied("died during a job")
 
-    def forget(self, stream_id: str) -> None:
-        self.forgotten.append(stream_id)
+    def forget(self, stream_id: str, analyzer: str | None = None) -> None:
+        self.forgotten.append((stream_id, analyzer))
+
+    async def reload(self, analyzer: str) -> Report:
+        self.reloaded.append(analyzer)
+        return {"t": "reloaded", "analyzer": analyzer, "state": "ready"}
+
+    async def ping(self) -> None:
+        if self._dead.is_set():
+            raise WorkerDied("died")
+
+    def kill(self) -> None:
+        self.killed += 1
 
     async def close(self) -> None:
         self.running = False
@@ -215,9 +250,10 @@ class FakePainter(Painter):
 
 
 def settings(**values: Any) -> Settings:
-    """Defaults but for `values`, and none of the plugins that happen to be installed here."""
+    """Defaults but for `values`, none of the plugins that happen to be installed here, and no frame kept on a disk."""
     installed = sorted({entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)})
-    return Settings(**{"plugins_off": installed, **values})
+    analysis = {"quarantine": False, **values.pop("analysis", {})}
+    return Settings(**{"plugins_off": installed, "plugins_dir": "/nowhere", "analysis": analysis, **values})
 
 
 @asynccontextmanager

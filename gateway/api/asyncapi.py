@@ -63,7 +63,10 @@ SERVER_MESSAGES: dict[str, tuple[str, dict[str, Any]]] = {
         "Something began, went on or ended.",
         {"id": _TEXT, "phase": {"enum": ["new", "update", "end"]}, "event_type": _TEXT},
     ),
-    "status": ("How the stream is doing.", {"state": _TEXT, "reason": _TEXT, "publishers": _INT, "viewers": _INT}),
+    "status": (
+        "How the stream is doing.",
+        {"state": _TEXT, "reason": _TEXT, "paused": {"type": "boolean"}, "publishers": _INT, "viewers": _INT},
+    ),
     "message": ("Another client's message.", {"data": {}}),
     "frame": ("A picture, for who asked for base64.", {"seq": _INT, "captured_at": _TEXT, "image": _TEXT}),
     "subscribed": ("Confirms a subscribe.", {"frames": _TEXT, "topics": _LIST}),

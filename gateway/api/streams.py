@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from gateway.engine.session import Session, SessionRequest
+from gateway.engine.terms import nearest
+from gateway.errors import UnknownOption
 from gateway.frame import iso
 from gateway.web import hub_of
 
@@ -27,6 +29,23 @@ class StreamRequest(BaseModel):
     options: dict[str, dict[str, Any]] = Field({}, description="Options per analyzer, for this stream.")
     grace_s: float | None = Field(None, ge=0, le=86400, description="Life after the last client left, in s.")
     max_fps: float | None = Field(None, gt=0, description="Frames per second to take at most.")
+
+
+class StreamChange(BaseModel):
+    """What may be changed while a stream runs; what is not named stays as it is."""
+
+    model_config = ConfigDict(extra="allow", json_schema_extra={"additionalProperties": False})  # see `_given`
+
+    analyzers: list[str] | None = Field(
+        None, max_length=32, description="All the stream is to have from now on; null: the default set; []: none."
+    )
+    options: dict[str, dict[str, Any]] = Field(
+        {}, description="Options per analyzer; those named are changed, null gives the default back."
+    )
+    name: str | None = Field(None, max_length=64, description="A name for people.")
+    grace_s: float | None = Field(None, ge=0, le=86400, description="Life after the last client left; null: default.")
+    max_fps: float | None = Field(None, gt=0, description="Frames per second to take at most; null: the default.")
+    paused: bool = Field(False, description="Take frames and show them, but let no analyzer see them.")
 
 
 @router.post("/stream/request", summary="Open a stream")
@@ -75,8 +94,49 @@ async def list_streams(request: Request) -> dict[str, Any]:
 @router.get("/stream/{stream_id}", summary="How a stream is doing")
 async def show_stream(request: Request, stream_id: str) -> dict[str, Any]:
     """State, publishers, viewers, rates, drops by stage and reason, analyzers and their state."""
-    session = hub_of(request).get(stream_id)
-    return {**describe_access(session), **session.status()}
+    return _describe(hub_of(request).get(stream_id))
+
+
+def _describe(session: Session) -> dict[str, Any]:
+    return {**describe_access(session), **session.status(), "options": session.request.options}
+
+
+@router.patch("/stream/{stream_id}", summary="Switch and tune a live stream")
+async def change_stream(request: Request, stream_id: str, change: StreamChange) -> dict[str, Any]:
+    """All of it happens or nothing. Analyzers that stay keep what they remember, their counters and their events."""
+    return _describe(_changed(request, stream_id, _given(change)))
+
+
+@router.post("/stream/{stream_id}/pause", summary="Let no analyzer see its frames")
+async def pause_stream(request: Request, stream_id: str) -> dict[str, Any]:
+    """Frames are taken and shown all the same; their drops are counted as `paused`."""
+    return _describe(_changed(request, stream_id, {"paused": True}))
+
+
+@router.post("/stream/{stream_id}/resume", summary="Let analyzers see its frames again")
+async def resume_stream(request: Request, stream_id: str) -> dict[str, Any]:
+    return _describe(_changed(request, stream_id, {"paused": False}))
+
+
+def _given(change: StreamChange) -> dict[str, Any]:
+    """The fields that were named, for a `SessionRequest`. Raises `UnknownOption`."""
+    for key in change.model_extra or {}:
+        names = list(StreamChange.model_fields)
+        raise UnknownOption(
+            f"a stream has no {key[:64]!r} to change; {nearest(key, names, 'it has ' + ', '.join(names))}"
+        )
+    given: dict[str, Any] = {name: getattr(change, name) for name in change.model_fields_set}
+    if given.get("analyzers") is not None:
+        given["analyzers"] = tuple(given["analyzers"])
+    if "name" in given:
+        given["name"] = given["name"] or ""
+    return given
+
+
+def _changed(request: Request, stream_id: str, given: dict[str, Any]) -> Session:
+    hub = hub_of(request)
+    wish = hub.get(stream_id).request.changed(given)
+    return hub.change(stream_id, wish, said=given.get("options", {}))
 
 
 @router.delete("/stream/{stream_id}", status_code=204, summary="End a stream")

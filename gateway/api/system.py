@@ -38,10 +38,7 @@ async def status(request: Request) -> dict[str, Any]:
         "uptime_s": round(hub.clock() - hub.started_at, 3),
         "streams": len(hub.sessions),
         "streams_opened": hub.sessions_opened,
-        "workers": [
-            {"name": supervisor.name, "restarts": supervisor.restarts, "jobs": supervisor.dispatcher.jobs}
-            for supervisor in hub.supervisors
-        ],
+        "workers": [supervisor.describe() for supervisor in hub.supervisors],
         "analyzers": {name: runner.state for name, runner in sorted(hub.runners.items())},
     }
 

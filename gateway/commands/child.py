@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,12 +22,12 @@ class GatewayFailed(Exception):
 
 
 @asynccontextmanager
-async def gateway_process(port: int, log: Path) -> AsyncIterator[subprocess.Popen[bytes]]:
-    """A running gateway on loopback, ready for clients. Raises `GatewayFailed`.
+async def gateway_process(port: int, log: Path, *arguments: str) -> AsyncIterator[subprocess.Popen[bytes]]:
+    """A running gateway on loopback, ready for clients; `arguments` are more of `serve`. Raises `GatewayFailed`.
 
     It has a process group of its own, so that Ctrl-C in the terminal reaches us alone and we end it when we are done.
     """
-    child = _start(port, log)
+    child = _start(port, log, arguments)
     try:
         await _ready(child, f"http://{HOST}:{port}/ready", log)
         yield child
@@ -35,8 +35,8 @@ async def gateway_process(port: int, log: Path) -> AsyncIterator[subprocess.Pope
         await asyncio.shield(asyncio.to_thread(end, child))
 
 
-def _start(port: int, log: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "gateway", "serve", "--host", HOST, "--port", str(port)]
+def _start(port: int, log: Path, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "gateway", "serve", "--host", HOST, "--port", str(port), *arguments]
     with log.open("wb") as output:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, process_group=0

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.commands.finding import Finding
-from gateway.commands.libraries import check_av, check_gpu, check_opencv, check_runtime
+from gateway.commands.libraries import ask, check_av, check_gpu, check_opencv, check_runtime
 from gateway.commands.weights import find, folders, read_manifest
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield check_port(settings.host, settings.port)
     yield from check_environment(dict(os.environ), _setting_names())
     yield from check_weights(folders(settings.home, settings.models_dir))
+    yield from check_confinement(wanted=settings.analysis.confine)
     for check in (check_opencv, check_runtime, check_av, check_gpu):
         yield check()
 
@@ -111,6 +112,20 @@ def check_weights(places: list[Path]) -> Iterator[Finding]:
         else:
             remedy = f"framegate models pull {its[0].name}" if its[0].url else its[0].how
             yield Finding(f"weights: {analyzer}", "note", "none found", remedy)
+
+
+def check_confinement(*, wanted: bool) -> Iterator[Finding]:
+    """What this machine can take from a plugin, found by taking it from a process."""
+    if not wanted:
+        yield Finding("plugins confined", "note", "analysis.confine is off: plugins may do whatever the gateway may")
+        return
+    confine = "from gateway.engine.confine import Confinement, confine\n"
+    code = f"import json\n{confine}print(json.dumps(confine(Confinement(network=False, files=False))))"
+    for what, by in ask(code).items():
+        if what == "error" or by.startswith("not enforced"):
+            yield Finding(f"plugins confined: {what}", "note", by, "see docs/plugin-safety.md")
+        else:
+            yield Finding(f"plugins confined: {what}", "ok", by)
 
 
 def _line(finding: Finding) -> str:

@@ -1,6 +1,6 @@
 """The native libraries below us: twins that overwrite each other, and whether what is installed works.
 
-opencv-python and its three relatives all unpack into `cv2/`, and both ONNX Runtimes into `onnxruntime/`. With two of
+opencv-python and its three relatives all unpack into `cv2/`, and all ONNX Runtimes into `onnxruntime/`. With two of
 them the last one installed wins without a word, and uninstalling either breaks the other (research/ecosystem.md 4).
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 from gateway.commands.finding import Finding
 
 OPENCVS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
-RUNTIMES = ("onnxruntime", "onnxruntime-gpu")
+RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 CODECS = ("h264", "hevc", "vp8", "vp9", "mjpeg")
 
 # y = x + x, opset 17: the smallest graph that makes a session choose its provider.

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json as jsonlib
-import os
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateway.commands.table import table
+from gateway.engine.environment import approved, worker_environment
 from gateway.engine.plugins import PluginSpec, discover
 from gateway.engine.worker import ProcessWorker, WorkerDied, WorkerSetup
 
@@ -25,30 +25,35 @@ class Found:
 
     spec: PluginSpec
     analyzers: list[dict[str, Any]] = field(default_factory=list)
+    confined: dict[str, str] = field(default_factory=dict)  # what was taken from its worker, and by what
     failed: str = ""
 
 
 def plugins(settings: Settings, *, json: bool) -> int:
     """The exit code: 1 if a plugin cannot be loaded."""
-    found = asyncio.run(_look(settings))
+    found = asyncio.run(look(settings))
     if json:
-        items = [{**asdict(item.spec), "analyzers": item.analyzers, "failed": item.failed or None} for item in found]
+        items = [_json(item) for item in found]
         print(jsonlib.dumps({"plugins": items}, indent=2))
     else:
-        print(table(("PLUGIN", "FROM", "VERSION", "ANALYZER", "STATE"), [row for item in found for row in _rows(item)]))
+        heads = ("PLUGIN", "FROM", "VERSION", "ANALYZER", "PERMISSIONS", "STATE")
+        print(table(heads, [row for item in found for row in _rows(item)]))
     return 1 if any(item.failed for item in found) else 0
 
 
-async def _look(settings: Settings) -> list[Found]:
+async def look(settings: Settings) -> list[Found]:
+    """What there is, as worker processes tell it."""
     groups: dict[str, list[PluginSpec]] = {}
-    for spec in discover(settings.plugins, settings.plugins_off):
+    folder = settings.plugins_dir or settings.home / "plugins"
+    for spec in approved(settings, discover(settings.plugins, settings.plugins_off, folder)):
         groups.setdefault(spec.group, []).append(spec)
     return [item for specs in groups.values() for item in await _ask(settings, specs)]
 
 
 async def _ask(settings: Settings, specs: list[PluginSpec]) -> list[Found]:
     """What a worker says of one group's plugins; a group whose worker dies is asked one by one."""
-    worker = ProcessWorker(WorkerSetup(tuple(specs), settings.analyzers, _environment(settings)))
+    environment = {**worker_environment(settings, specs), "FRAMEGATE_CHILD_LOG": "CRITICAL"}
+    worker = ProcessWorker(WorkerSetup(tuple(specs), settings.analyzers, environment))
     try:
         hello = await worker.start()
     except WorkerDied as error:
@@ -61,29 +66,41 @@ async def _ask(settings: Settings, specs: list[PluginSpec]) -> list[Found]:
         Found(
             spec,
             [analyzer for analyzer in hello["analyzers"] if analyzer["plugin"] == spec.name],
+            hello["confined"],
             hello["failed"].get(spec.name, ""),
         )
         for spec in specs
     ]
 
 
-def _environment(settings: Settings) -> dict[str, str]:
-    """The environment with what was set in the file too: analyzers find their weights by it."""
-    named = {"FRAMEGATE_HOME": str(settings.home), "FRAMEGATE_MODELS_DIR": settings.models_dir}
-    return {**os.environ, **{name: value for name, value in named.items() if value}, "FRAMEGATE_CHILD_LOG": "CRITICAL"}
+def _json(item: Found) -> dict[str, Any]:
+    return {
+        **asdict(item.spec),
+        "analyzers": item.analyzers,
+        "confined": item.confined,
+        "failed": item.failed or None,
+    }
 
 
 def _rows(item: Found) -> list[tuple[str, ...]]:
     origin = item.spec.distribution or item.spec.path
     if not item.analyzers:
         state = f"failed: {item.failed.strip().rpartition(chr(10))[2]}" if item.failed else "no analyzers"
-        return [(item.spec.name, origin, item.spec.version, "-", state)]
+        return [(item.spec.name, origin, item.spec.version, "-", "-", state)]
     return [
-        (item.spec.name, origin, item.spec.version, analyzer["name"], _state(analyzer)) for analyzer in item.analyzers
+        (item.spec.name, origin, item.spec.version, analyzer["name"], _asked(analyzer, item.spec), state_of(analyzer))
+        for analyzer in item.analyzers
     ]
 
 
-def _state(analyzer: dict[str, Any]) -> str:
+def _asked(analyzer: dict[str, Any], spec: PluginSpec) -> str:
+    """What the analyzer asks for, each with the operator's answer."""
+    asked = [f"{name} {'granted' if name in spec.granted else 'denied'}" for name in sorted(analyzer["permissions"])]
+    return ", ".join(asked) or "-"
+
+
+def state_of(analyzer: dict[str, Any]) -> str:
+    """Whether it could run here, in a few words."""
     if analyzer["failed"]:
         return f"failed: {analyzer['failed'].strip().rpartition(chr(10))[2]}"
     return f"missing: {analyzer['missing']}" if analyzer["missing"] else "ready"

@@ -44,7 +44,7 @@ async def _push(source: Source, target: Target, analyzers: list[str] | None) -> 
     loop.add_signal_handler(signal.SIGINT, stopped.set)
     began, failure = loop.time(), None
     try:
-        await _first_of(client.run(), _feed(source, client), stopped.wait())
+        await _first_of(client.run(), feed(source, client), stopped.wait())
     except* SourceFailed as failures:
         failure = failures.exceptions[0]
     print(_summary(client, loop.time() - began))
@@ -72,7 +72,7 @@ async def _stream(target: Target, name: str, analyzers: list[str] | None) -> tup
     return Target(target.base, ticket["stream_id"]), ticket["websocket_url"]
 
 
-async def _feed(source: Source, client: StreamClient) -> None:
+async def feed(source: Source, client: StreamClient) -> None:
     """Every picture when it is due, or as soon as it comes from a live source."""
     clock, thinner = asyncio.get_running_loop().time, Thinner()
     began, began_at = clock(), datetime.now(UTC)

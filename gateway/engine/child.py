@@ -13,11 +13,19 @@ import socket
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gateway.engine import wire
+from gateway.engine import guard, wire
+from gateway.engine.confine import confine_as_told
 from gateway.engine.wire import BrokenWire, Header
+
+if TYPE_CHECKING:
+    from gateway.engine.host import AnalyzerHost
+    from gateway.engine.work import Work
+
+MAX_RECORD = 20_000  # characters of a log record's text, or of its traceback
 
 
 class Child:
@@ -26,12 +34,13 @@ class Child:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._sending = Lock()
+        self.confined: dict[str, str] = {}
         self.jobs = ThreadPoolExecutor(1, thread_name_prefix="jobs")
         self.loads = ThreadPoolExecutor(1, thread_name_prefix="loads")
 
-    def send(self, header: Header, payload: bytes = b"") -> None:
+    def send(self, header: Header, payload: bytes = b"", *, most: int = wire.MAX_PART) -> None:
         with self._sending:
-            wire.send(self._connection, header, payload)
+            wire.send(self._connection, header, *([payload] if payload else []), most=most)
 
     def receive(self) -> tuple[Header, bytes]:
         return wire.receive(self._connection)
@@ -41,25 +50,63 @@ def analyze(child: Child) -> None:
     """Serve one group of analyzers until the parent has gone."""
     from gateway.engine.host import AnalyzerHost
     from gateway.engine.plugins import PluginSpec
+    from gateway.engine.work import split
 
     setup, _ = child.receive()
     host = AnalyzerHost([PluginSpec(**item) for item in setup["plugins"]], setup["options"])
-    child.send(host.hello())
+    child.send({**host.hello(), "confined": child.confined})
 
-    def run(job: Header, jpeg: bytes) -> None:
-        for report in host.run(job, jpeg):
-            child.send({**report, "id": job["id"]})
-        child.send({"t": "done", "id": job["id"]})
+    def run(number: int, work: Work) -> None:
+        for report in host.run(work):
+            _report(child, {**report, "id": number})
+        child.send({"t": "done", "id": number, "rss": resident_bytes()})
+
+    def reload(name: str, text: bytes) -> None:
+        from gateway.engine import refresh
+
+        child.send({**refresh.reload(host, name, text or None), "t": "reloaded", "analyzer": name})
 
     while True:
         header, payload = child.receive()
         match header["t"]:
             case "job":
-                _watched(child.jobs.submit(run, header, payload))
+                work = host.begin(header, split(payload, header))
+                _watched(child.jobs.submit(run, header["id"], work))
             case "prepare":
                 _watched(child.loads.submit(lambda name: child.send(host.prepare(name)), header["analyzer"]))
             case "forget":
-                _watched(child.jobs.submit(host.forget, header["stream_id"]))
+                _watched(child.jobs.submit(host.forget, header["stream_id"], header["analyzer"]))
+            case "reload":
+                _watched(child.jobs.submit(reload, header["analyzer"], payload))
+            case "ping":
+                child.send({"t": "pong"})
+            case "bye":
+                _watched(child.jobs.submit(_leave, host))
+
+
+def _report(child: Child, report: Header) -> None:
+    """Tell what came of a call; if that is too much to tell, say so."""
+    try:
+        child.send(report, most=wire.MAX_REPORT)
+    except (ValueError, TypeError) as error:
+        outcomes = [{"error": f"its result cannot be told: {error}"}] * len(report["outcomes"])
+        child.send({**report, "outcomes": outcomes})
+
+
+def _leave(host: AnalyzerHost) -> None:
+    host.close()
+    os._exit(0)
+
+
+def resident_bytes() -> int:
+    """The memory this process holds; 0 where nobody can tell."""
+    with suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    try:
+        import psutil
+    except ImportError:
+        return 0
+    return int(psutil.Process().memory_info().rss)
 
 
 def picture(child: Child) -> None:
@@ -90,8 +137,8 @@ class WireLog(logging.Handler):
                     "t": "log",
                     "level": record.levelno,
                     "logger": record.name,
-                    "text": record.getMessage(),
-                    "trace": trace,
+                    "text": record.getMessage()[:MAX_RECORD],
+                    "trace": trace and trace[:MAX_RECORD],
                 }
             )
 
@@ -109,22 +156,16 @@ def _leave_on_bug(future: Future[Any]) -> None:
         os._exit(70)
 
 
-def _die_with_parent() -> None:
-    """Linux: SIGKILL from the kernel when the parent dies, for a thread stuck where it cannot notice."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
 def main() -> None:
-    child = Child(socket.socket(fileno=int(sys.argv[1])))
+    connection = int(sys.argv[1])
+    guard.split(connection)  # while there is one thread; from here on this is the worker, which its guard outlives
+    child = Child(socket.socket(fileno=connection))
     os.dup2(2, 1)  # what a plugin prints must not mix with what a command prints, such as JSON
     logging.basicConfig(level=os.environ.get("FRAMEGATE_CHILD_LOG", "WARNING"), handlers=[WireLog(child)])
     for number in (signal.SIGINT, signal.SIGTERM):  # both may reach the whole group; the parent decides
-        signal.signal(number, signal.SIG_IGN)
-    _die_with_parent()
+        signal.signal(number, lambda *_: None)  # not SIG_IGN, which programs that a plugin starts would inherit
     os.nice(int(os.environ.get("FRAMEGATE_CHILD_NICE", "0")))
+    child.confined = confine_as_told()  # the last thing before foreign code, and the only thread so far
     role = {"analyze": analyze, "picture": picture}[sys.argv[2]]
     with suppress(BrokenWire):
         role(child)

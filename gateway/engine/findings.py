@@ -7,17 +7,18 @@ makes events of them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gateway.engine.host import Report
 from gateway.engine.picture import Overlay
 from gateway.engine.rate import Rate
+from gateway.engine.runner import Runner
 from gateway.engine.slot import Stage
 from gateway.events import Event, EventMachine
 from gateway.frame import Frame
 from gateway.protocol import message, to_text
-from gateway.results import sighting_from_json
+from gateway.results import Sighting, sighting_from_json
 
 if TYPE_CHECKING:
     from gateway.engine.session import Session
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 CARRY_S = 1.0  # boxes of an analyzer that skipped this frame are drawn from its last result if no older
 PATIENCE_S = 10.0  # events of an analyzer that has stopped looking while frames come are not kept for longer
+FAILED = "analyzer_failed"
 STATES_S = 1.0  # while nobody analyses, the reasons are told this often
 
 
@@ -45,7 +47,8 @@ class Findings:
 
     def take(self, frame: Frame, stage: Stage, report: Report) -> None:
         """An analyzer's result for a frame: told at once, its boxes remembered, its sightings made events."""
-        now, result = self._clock(), report["result"]
+        now = self._clock()
+        result = stage.result(report, now)
         if frame.seq > self._newest_seq:
             self._newest_seq = frame.seq
             self.analyzed.tick(now)
@@ -127,6 +130,38 @@ class Findings:
         if self._session.audience.listens("events"):
             self._session.audience.send("events", to_text(event.to_wire()))
 
+    def heed(self, runner: Runner) -> None:
+        """An event is open while an analyzer of the stream is given up, or has failed after it had run."""
+        if runner.state == "disabled" or (runner.state == "failed" and runner.calls):
+            self.system_event(runner)
+        elif runner.state == "ready":
+            self._end(lambda event: event.analyzer == runner.name and event.event_type == FAILED)
+
+    def system_event(self, runner: Runner) -> None:
+        """Say once that an analyzer is out of use; it is open until the analyzer works again."""
+        data = {"state": runner.state, "reason": runner.reason}
+        sighting = Sighting(FAILED, key=runner.name, severity="critical", linger_s=float("inf"), data=data)
+        about, now = runner.manifest, self._clock()
+        utc = self._session.utc_of(now)
+        for event in self._machine.observe(about.name, about.version, [sighting], now=now, utc=utc, seq=None):
+            self.announce(event)
+
+    def forget(self, names: Collection[str]) -> None:
+        """These analyzers are no longer the stream's: nothing they said holds."""
+        for name in names:
+            self._overlay.pop(name, None)
+            self._looked_at.pop(name, None)
+        self._end(lambda event: event.analyzer in names)
+
+    def rest(self) -> None:
+        """Nobody will look for a while: nothing can be said to go on."""
+        self._overlay.clear()
+        self._end(lambda event: event.event_type != FAILED)
+
+    def _end(self, which: Callable[[Event], bool]) -> None:
+        for event in self._machine.finish(which):
+            self.announce(event)
+
     def expire(self, now: float) -> None:
         """End what has not been sighted for long enough, `now` on the session's clock."""
         for name in {event.analyzer for event in self._machine.open_events}:
@@ -145,5 +180,4 @@ class Findings:
 
     def finish(self) -> None:
         """End everything: the session is over."""
-        for event in self._machine.finish():
-            self.announce(event)
+        self._end(lambda event: True)

@@ -10,6 +10,9 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.engine.runner import STATES
+from gateway.engine.vitals import MIB
+
 if TYPE_CHECKING:
     from gateway.engine.hub import Hub
 
@@ -25,6 +28,7 @@ class HubCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._streams()
         yield from self._analyzers()
+        yield from self._workers()
 
     def _streams(self) -> Iterator[Metric]:
         hub = self._hub
@@ -65,16 +69,34 @@ class HubCollector(Collector):
             "framegate_analyzer_latency_seconds", "Mean duration of recent calls.", labels=["analyzer"]
         )
         state = GaugeMetricFamily("framegate_analyzer_state", "1 for the state it is in.", labels=["analyzer", "state"])
+        restarts = CounterMetricFamily(
+            "framegate_analyzer_restarts", "Lives it has cost its worker.", labels=["analyzer"]
+        )
         for name, runner in sorted(self._hub.runners.items()):
             calls.add_metric([name], runner.calls)
             failures.add_metric([name], runner.failures)
             latency.add_metric([name], runner.mean_ms / 1e3)
-            for known in ("idle", "loading", "ready", "open", "failed"):
+            for known in STATES:
                 state.add_metric([name, known], float(runner.state == known))
-        restarts = CounterMetricFamily("framegate_worker_restarts", "Workers started again.", labels=["worker"])
-        for supervisor in self._hub.supervisors:
-            restarts.add_metric([supervisor.name], supervisor.restarts)
+            restarts.add_metric([name], runner.restarts)
         yield from (calls, failures, latency, state, restarts)
+
+    def _workers(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("framegate_worker_up", "1 while it runs.", labels=["worker"])
+        restarts = CounterMetricFamily("framegate_worker_restarts", "Workers started again.", labels=["worker"])
+        recycles = CounterMetricFamily(
+            "framegate_worker_recycles", "Workers started anew for the memory they held.", labels=["worker"]
+        )
+        memory = GaugeMetricFamily("framegate_worker_memory_bytes", "Memory its process holds.", labels=["worker"])
+        limit = GaugeMetricFamily("framegate_worker_memory_limit_bytes", "Memory a worker may hold; 0: no limit.")
+        limit.add_metric([], self._hub.settings.analysis.memory_mb * MIB)
+        for supervisor in self._hub.supervisors:
+            label = [supervisor.name]
+            up.add_metric(label, float(supervisor.state == "running"))
+            restarts.add_metric(label, supervisor.restarts)
+            recycles.add_metric(label, supervisor.recycled)
+            memory.add_metric(label, supervisor.vitals.rss)
+        yield from (up, restarts, recycles, memory, limit)
 
 
 def exposition(hub: Hub) -> tuple[bytes, str]:

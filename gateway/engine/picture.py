@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.engine.mailbox import Closed, Mailbox
+from gateway.engine.process import ChildProcess, WorkerDied
 from gateway.engine.wire import Header
-from gateway.engine.worker import ChildProcess, WorkerDied
 from gateway.errors import BadImage, GatewayError, NoPicture
 from gateway.frame import Frame
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import logging
+import os
+import re
+import sys
 import traceback
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +24,7 @@ from typing import Any
 import pluggy
 
 from gateway import hookspecs
-from gateway.analyzer import Analyzer, check_analyzer, options_schema
+from gateway.analyzer import PERMISSIONS, Analyzer, check_analyzer, options_schema
 from gateway.function import analyzers_in
 from gateway.hookspecs import ENTRY_POINT_GROUP, PROJECT
 
@@ -38,11 +42,17 @@ class PluginSpec:
     path: str = ""
     distribution: str = ""
     version: str = ""
+    granted: tuple[str, ...] = tuple(sorted(PERMISSIONS))  # by the operator; `approve` says which
 
     @property
     def group(self) -> str:
         """Plugins of one group share a worker process: the built-ins one, every other distribution its own."""
         return self.distribution or self.path
+
+    @property
+    def owner(self) -> str:
+        """By what name the operator grants permissions: the distribution's, or the file's without its ending."""
+        return self.distribution or Path(self.path).stem
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +81,58 @@ class Manifest:
         return cls(**{**item, **listed})
 
 
-def discover(files: Iterable[str] = (), off: Iterable[str] = ()) -> list[PluginSpec]:
-    """Every installed plugin (entry point group `framegate.plugins`) not switched off, then the named files."""
+def discover(files: Iterable[str] = (), off: Iterable[str] = (), folder: Path | None = None) -> list[PluginSpec]:
+    """Every plugin there is, in the order in which an analyzer's name is given away.
+
+    The built-ins, what else is installed (entry point group `framegate.plugins`), the named files, and the folder's,
+    each by name. `off` leaves out entry points and files of the folder, not what was named.
+    """
     off = set(off)
-    found = []
-    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
-        if entry.name not in off:
-            name, version = (entry.dist.name, entry.dist.version) if entry.dist else ("", "")
-            found.append(PluginSpec(entry.name, module=entry.value, distribution=name, version=version))
-    for file in files:
-        path = Path(file).resolve()
-        found.append(PluginSpec(path.stem, path=str(path), version="file"))
+    found = [spec for spec in _installed() if spec.name not in off]
+    named = [Path(file).resolve() for file in files]
+    there = [path for path in _python_files(folder) if path.stem not in off] if folder else []
+    for path in dict.fromkeys([*named, *there]):
+        taken = {spec.name for spec in found}
+        name = next((name for name in (path.stem, path.name) if name not in taken), str(path))
+        found.append(PluginSpec(name, path=str(path), version="file"))
     return found
+
+
+def _installed() -> list[PluginSpec]:
+    found = []
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        name, version = (entry.dist.name, entry.dist.version) if entry.dist else ("", "")
+        found.append(PluginSpec(entry.name, module=entry.value, distribution=name, version=version))
+    return sorted(found, key=lambda spec: (spec.distribution != BUILT_IN, spec.name, spec.distribution))
+
+
+def _python_files(folder: Path) -> list[Path]:
+    """What would be a plugin if it can be read; what cannot be is for the worker to say."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    paths = [folder.resolve() / name for name in names if name.endswith(".py") and not name.startswith(("_", "."))]
+    return [path for path in paths if not path.is_dir()]
+
+
+def approve(specs: Iterable[PluginSpec], permissions: Mapping[str, Sequence[str]]) -> list[PluginSpec]:
+    """The plugins with what the operator granted each. Distribution names are compared as package indexes do."""
+    by_name = {_plain(name): tuple(granted) for name, granted in permissions.items()}
+    return [replace(spec, granted=by_name.get(_plain(spec.owner), ())) for spec in specs]
+
+
+def denied(cls: type[Analyzer], spec: PluginSpec) -> str | None:
+    """Why an analyzer may not run: it asks for more than the operator granted. With the line that grants it."""
+    lacking = sorted(set(cls.permissions) - set(spec.granted))
+    if not lacking or spec.distribution == BUILT_IN:
+        return None
+    line = f"{json.dumps(spec.owner)} = {json.dumps(sorted({*cls.permissions, *spec.granted}))}"
+    return f"plugin_denied: it asks for {' and '.join(lacking)}; framegate.toml, [plugin_permissions]: {line}"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @dataclass(slots=True)
@@ -92,6 +142,7 @@ class Loaded:
     analyzers: dict[str, tuple[type[Analyzer], PluginSpec]] = field(default_factory=dict)
     manifests: dict[str, Manifest] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, bytes] = field(default_factory=dict)  # the text a plugin was made from, by its name
 
     def add(self, cls: type[Analyzer], spec: PluginSpec) -> None:
         """Raises for a class that breaks the contract, or whose name is taken."""
@@ -107,7 +158,8 @@ def load(specs: Iterable[PluginSpec]) -> Loaded:
     loaded = Loaded()
     for spec in specs:
         try:
-            for cls in _analyzers_of(spec):
+            module, loaded.sources[spec.name] = _import(spec)
+            for cls in classes_of(module, spec):
                 loaded.add(cls, spec)
         except (Exception, SystemExit):  # a script taken for a plugin calls sys.exit()
             loaded.failed[spec.name] = traceback.format_exc(limit=-6)
@@ -141,23 +193,42 @@ def _owner(spec: PluginSpec) -> str:
     return f"plugin {spec.name} of {spec.distribution or spec.path}"
 
 
-def _analyzers_of(spec: PluginSpec) -> list[type[Analyzer]]:
+def classes_of(module: ModuleType, spec: PluginSpec) -> list[type[Analyzer]]:
     """Register one plugin with pluggy and ask it. A manager of its own: a hook call ends at the first exception."""
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
-    module = _import(spec)
     manager.register(module, name=spec.name)
     manager.check_pending()  # a misspelt hook name is an error, not silence
     registered = [cls for classes in manager.hook.register_analyzers() for cls in classes]
     return [*registered, *analyzers_in(module)]
 
 
-def _import(spec: PluginSpec) -> ModuleType:
-    if spec.module:
-        return importlib.import_module(spec.module)
-    found = importlib.util.spec_from_file_location(f"framegate_plugin_{spec.name}", spec.path)
-    if found is None or found.loader is None:
-        raise ImportError(f"{spec.path} is no Python file")
+def _import(spec: PluginSpec) -> tuple[ModuleType, bytes]:
+    """The plugin's module, and the text it was made from."""
+    if not spec.module:
+        text = Path(spec.path).read_bytes()
+        return execute(f"framegate_plugin_{spec.name}", spec.path, text), text
+    module = importlib.import_module(spec.module)
+    return module, Path(module.__file__).read_bytes() if module.__file__ else b""
+
+
+def execute(name: str, path: str, text: bytes) -> ModuleType:
+    """A new module of this text, known under this name once it has run; never one of bytecode kept from an older text.
+
+    Whatever had the name before is put back if it raises.
+    """
+    found = importlib.util.spec_from_file_location(name, path)
+    if found is None:
+        raise ImportError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    before = sys.modules.get(name)
+    sys.modules[name] = module  # dataclasses and pickle look their module up
+    try:
+        exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)
+    except BaseException:
+        if before is None:
+            del sys.modules[name]
+        else:
+            sys.modules[name] = before
+        raise
     return module

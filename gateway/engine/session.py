@@ -15,12 +15,14 @@ from typing import Any, Literal, Protocol
 
 from gateway.engine.answers import Answers
 from gateway.engine.audience import RAW, Audience
-from gateway.engine.dispatcher import Dispatcher
 from gateway.engine.findings import Findings
 from gateway.engine.host import Report
 from gateway.engine.lease import Lease
-from gateway.engine.picture import Painter, Picture, Variant
+from gateway.engine.lineup import Lineup, Places
+from gateway.engine.picture import Painter, Variant
 from gateway.engine.rate import Allowance, Rate
+from gateway.engine.runner import Runner
+from gateway.engine.slate import Slate
 from gateway.engine.slot import Slot, Stage
 from gateway.engine.subscriber import Subscriber
 from gateway.engine.timeline import Timeline
@@ -28,7 +30,6 @@ from gateway.errors import GatewayError, NoPicture, SecondPublisher, SessionEnde
 from gateway.frame import Frame, iso
 from gateway.jpeg import HeaderReader, tidied
 from gateway.protocol import CLOSE_RESTART, SCHEMA, bye_message, message
-from gateway.results import result_from_json
 from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,15 @@ class SessionRequest:
     grace_s: float | None = None
     max_fps: float | None = None
     camera_id: str | None = None
+    paused: bool = False
+
+    def changed(self, given: Mapping[str, Any]) -> SessionRequest:
+        """With other values for the fields given. Of `options` only those named change; null is the default again."""
+        if (said := given.get("options")) is None:
+            return replace(self, **given)
+        options = {name: {**(self.options or {}).get(name, {}), **values} for name, values in said.items()}
+        known = {name: {k: v for k, v in values.items() if v is not None} for name, values in options.items()}
+        return replace(self, **{**given, "options": {**(self.options or {}), **known}})
 
 
 class Session:
@@ -77,8 +87,9 @@ class Session:
         self.id = stream_id
         self.name = request.name
         self.camera_id = request.camera_id
+        self.request = request
         self.settings = settings
-        self.lease = Lease(now, settings.grace_s if request.grace_s is None else request.grace_s, settings.lease_s)
+        self.lease = Lease(now, self._grace_s(request), settings.lease_s)
         self.created_at = datetime.now(UTC)
         self.reason: str | None = None
         self.changed = asyncio.Event()
@@ -89,28 +100,54 @@ class Session:
         self.ingest_dropped: Counter[str] = Counter()
         self.answers = Answers()
         self.audience = Audience(painter, most=settings.limits.max_viewers)
-        self._places: list[tuple[Dispatcher, Slot]] = []
+        self.lineup = Lineup(self)
         self._painter = painter
         self._clock = clock
         self._publisher: Publisher | None = None
-        self._slate: tuple[tuple[State, Frame | None], Picture | None, bool] | None = None  # for what, which, drawn
-        self.max_fps = min(request.max_fps or settings.limits.max_fps, settings.limits.max_fps)
-        self._allowance = Allowance(self.max_fps)
+        self._slate = Slate(self, painter)
+        self._allowance = Allowance(self._max_fps(request))
         self._headers = HeaderReader(max_pixels=settings.limits.max_pixels)
         self._timeline = Timeline(now)
         self._told_status_at = float("-inf")
         self._told_standing: object = None
         self.findings = Findings(self, clock)
 
-    def assign(self, places: Iterable[tuple[Dispatcher, Slot]]) -> None:
-        """Give it its analyzers: a slot at each worker that holds some of them."""
-        self._places = list(places)
+    def assume(self, request: SessionRequest, stages: Iterable[Stage], places: Places) -> None:
+        """Be as a request has it from now on, with these analyzers in these slots."""
+        self.request, self.name = request, request.name
+        self.lease.grace_s = self._grace_s(request)
+        if self._max_fps(request) != self.max_fps:
+            self._allowance = Allowance(self._max_fps(request))
+        self.findings.forget(self.lineup.assign(stages, places))
+        for stage in self.stages:
+            self.findings.heed(stage.runner)
+        if request.paused and not self.lineup.paused:
+            self.findings.rest()
+        self.lineup.pause(request.paused)
+        self.changed.set()
+
+    def analyzer_changed(self, runner: Runner) -> None:
+        """The state of one of its analyzers is another one."""
+        self.findings.heed(runner)
+        self.send_status()
+
+    def _grace_s(self, request: SessionRequest) -> float:
+        return self.settings.grace_s if request.grace_s is None else request.grace_s
+
+    def _max_fps(self, request: SessionRequest) -> float:
+        most = self.settings.limits.max_fps
+        return min(request.max_fps or most, most)
 
     # --- identity and state ------------------------------------------------------------------------------------------
 
     @property
     def stages(self) -> list[Stage]:
-        return [stage for _, slot in self._places for stage in slot.stages]
+        return self.lineup.stages
+
+    @property
+    def max_fps(self) -> float:
+        """Frames per second it takes at most."""
+        return self._allowance.per_s
 
     @property
     def state(self) -> State:
@@ -129,6 +166,7 @@ class Session:
             "camera_id": self.camera_id,
             "state": self.state,
             "reason": self.reason,
+            "paused": self.lineup.paused,
             "created_at": iso(self.created_at),
             "age_s": round(now - self.lease.opened_at, 3),
             "publishers": int(self._publisher is not None),
@@ -146,18 +184,17 @@ class Session:
 
     def dropped(self) -> dict[str, dict[str, int]]:
         """Frames that went by, per stage of their way and reason."""
-        analysis: Counter[str] = Counter()
-        for _, slot in self._places:
-            for reason in {reason for stage in slot.stages for reason in stage.dropped}:
-                analysis[reason] += max(stage.dropped[reason] for stage in slot.stages)
-        counts = {"ingest": self.ingest_dropped, "analysis": analysis, "viewers": self.audience.dropped()}
+        counts = {
+            "ingest": self.ingest_dropped,
+            "analysis": self.lineup.dropped,
+            "viewers": self.audience.dropped(),
+        }
         return {stage: {reason: n for reason, n in found.items() if n} for stage, found in counts.items()}
 
     @property
     def lost(self) -> int:
         """Frames a publisher sent in vain: refused, or replaced before any analyzer saw them."""
-        replaced = [slot.replaced for _, slot in self._places if slot.source is None]
-        return self.ingest_dropped.total() + min(replaced, default=0)
+        return self.ingest_dropped.total() + self.lineup.lost
 
     def utc_of(self, moment: float) -> datetime:
         """The wall clock at a moment of the monotonic one."""
@@ -230,10 +267,8 @@ class Session:
     def _fan_out(self, frame: Frame, now: float) -> None:
         first, self.latest = self.latest is None, frame
         self.frames.tick(now)
-        for dispatcher, slot in self._places:
-            if slot.source is None:
-                dispatcher.offer(slot, frame)
-        self.audience.show(frame, undrawn=not self._places)
+        self.audience.show(frame, undrawn=not self.lineup.looks)
+        self.lineup.offer(frame, now)
         if first:
             self.changed.set()
 
@@ -241,8 +276,12 @@ class Session:
 
     def publish(self, frame: Frame, stage: Stage, report: Report) -> None:
         """An analyzer has seen a frame."""
-        if self.reason is None:  # else the job was still in flight when the stream ended, and its events are closed
+        if self.reason is not None:  # the job was still in flight when the stream ended, and its events are closed
+            return
+        if stage in self.stages:
             self.findings.take(frame, stage, report)
+        else:  # or when it was removed
+            self.answers.settle(frame.seq, stage.name, {"state": stage.runner.state, "dropped": "changed"})
 
     def not_analyzed(self, frame: Frame) -> None:
         """No analyzer saw this frame: say why, and let it be watched all the same."""
@@ -252,13 +291,7 @@ class Session:
     def job_done(self, frame: Frame, results: Mapping[str, Any], slot: Slot) -> None:
         """A worker is through with a frame: draw it, and pass it on to analyzers elsewhere that need its results."""
         self.findings.draw(frame)
-        if self.reason is not None:
-            slot.pass_fed(frame, "ended")
-        elif slot.feeds:
-            seen = {**frame.results, **{name: result_from_json(item) for name, item in results.items()}}
-            for dispatcher, fed in self._places:
-                if fed in slot.feeds:
-                    dispatcher.offer(fed, replace(frame, results=seen))
+        self.lineup.onwards(frame, results, slot, self._clock())
 
     def result(self, frame: Frame, analyzers: Mapping[str, Any]) -> dict[str, Any]:
         """The body of a result message (api.md section 2)."""
@@ -319,43 +352,12 @@ class Session:
     def _tick(self, now: float) -> None:
         self.findings.expire(self._timeline.now(now))
         self.audience.cut_stalled(now, self.settings.limits.viewer_stall_s)
-        self._fill(now)
+        self._slate.fill(now)
         self.changed.clear()
         standing = (self._publisher, self.viewers, self.state)
         if standing != self._told_standing or now - self._told_status_at >= self.settings.stream.status_s:
             self._told_status_at, self._told_standing = now, standing
             self.send_status()
-
-    def _fill(self, now: float) -> None:
-        """Show idle picture viewers the last picture again, or a slate with the reason when the stream is stale."""
-        idle = self.audience.idle(now, self.settings.mjpeg.idle_repeat_s)
-        if not idle or self.reason is not None:
-            return
-        slate = None
-        if self.state != "live":
-            reason = (self.state, self.latest)
-            if self._slate is None or self._slate[0] != reason:  # drawn once for as long as the reason stays
-                self._slate = reason, None, False
-                self.audience.spawn(self._draw_slate(reason))
-            _, slate, done = self._slate
-            if not done:
-                return
-        for viewer in idle:
-            self.audience.show_again(viewer, slate, now)
-
-    async def _draw_slate(self, reason: tuple[State, Frame | None]) -> None:
-        """A picture that says why there is none; without one the last picture must do."""
-        state, latest = reason
-        words = {"waiting": "waiting for the first frame", "stale": "no frames are coming in"}
-        frame = latest or Frame(0, self._clock(), 640, 360, b"")
-        slate = None
-        try:
-            lines = [self.name or self.id[:8], words.get(state, state)]
-            slate = Picture(frame, await self._painter.slate(lines, frame.width, frame.height), state)
-        except GatewayError as error:
-            log.debug("stream %s: no slate: %s", self.id, error)
-        if self._slate is not None and self._slate[0] == reason:
-            self._slate = reason, slate, True
 
     async def _change_within(self, pause: float) -> None:
         try:
@@ -379,6 +381,5 @@ class Session:
         self.audience.cut_later(self.settings.limits.viewer_stall_s)
         if self._publisher is not None:
             self._publisher.displaced()
-        for dispatcher, slot in self._places:
-            dispatcher.leave(slot)
+        self.lineup.leave()
         self.answers.close()

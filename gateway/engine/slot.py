@@ -8,51 +8,103 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.engine.mailbox import Mailbox
 from gateway.engine.runner import Runner
+from gateway.engine.terms import MOTION, Terms
 from gateway.frame import Frame
 
 if TYPE_CHECKING:
     from gateway.engine.session import Session
 
 
-class Stage:
-    """One analyzer for one session: its options there, its pace, and what became of each frame.
+class Movement:
+    """What the analyzer `motion` last said of a session, for those that look only while something moves."""
 
-    Every frame the session took is, for each analyzer, either analysed, or dropped under a reason, or still waiting.
+    def __init__(self) -> None:
+        self._runner: Runner | None = None
+        self._told_at = self._moved_at = float("-inf")
+
+    def told(self, runner: Runner, moving: bool, now: float) -> None:
+        self._runner, self._told_at = runner, now
+        if moving:
+            self._moved_at = now
+
+    def still(self, now: float, hold_s: float) -> bool:
+        """Whether nothing has moved for so long. Without a word of `motion` as young as that, nobody knows: False."""
+        if self._runner is None or self._runner.state != "ready" or now - self._told_at > hold_s:
+            return False
+        return now - self._moved_at > hold_s
+
+
+class Stage:
+    """One analyzer for one session: its terms there, and what became of each frame.
+
+    Every frame the session took while it had this analyzer is either analysed, or dropped under a reason, or still
+    waiting. An analyzer that is removed and comes back has the same stage, so that its counters go on.
     """
 
-    def __init__(self, runner: Runner, options: Mapping[str, Any], fps: float | None) -> None:
+    def __init__(self, runner: Runner, terms: Terms | None = None, movement: Movement | None = None) -> None:
         self.runner = runner
-        self.options = dict(options)
         self.analyzed = 0
         self.dropped: Counter[str] = Counter()
-        self._period = 1.0 / fps if fps else 0.0
+        self.complaint: str | None = None  # why its own code refuses this stream's options
+        self._movement = movement or Movement()
         self._due_at = 0.0
+        self.tune(terms or Terms())
 
     @property
     def name(self) -> str:
         return self.runner.name
 
+    def tune(self, terms: Terms) -> None:
+        """Work on these terms from the next frame on."""
+        self.terms = terms
+        self.options = dict(terms.options)
+        self.labels = terms.labels
+        self.complaint = None
+        self._hold_s = terms.hold_s
+        self._period = 1.0 / terms.fps if terms.fps else 0.0
+        self._due_at = 0.0
+
     def due(self, now: float) -> bool:
         """Whether its pace lets it see a frame now."""
         return now >= self._due_at - 1e-3
+
+    def gate(self, now: float) -> str | None:
+        """Why its motion gate keeps a frame from it, if it does."""
+        return "still" if self._hold_s is not None and self._movement.still(now, self._hold_s) else None
 
     def taken(self, now: float) -> None:
         """It sees a frame now; keep to the pace on average, without bursts after a pause."""
         late = now - self._due_at > self._period
         self._due_at = (now if late else self._due_at) + self._period
 
+    def result(self, report: Mapping[str, Any], now: float) -> Mapping[str, Any]:
+        """What it found, as far as it is to be told; the word of `motion` goes to the gates."""
+        self.complaint = None
+        found: Mapping[str, Any] = report["result"]
+        if self.name == MOTION:
+            self._movement.told(self.runner, bool(found["detections"]), now)
+        if self.labels is None:
+            return found
+        told = {
+            part: [item for item in found[part] if item.get("label") in self.labels]
+            for part in ("detections", "sightings")
+        }
+        return {**found, **told}
+
     def describe(self) -> dict[str, Any]:
         runner = self.runner
         about: dict[str, Any] = {"name": self.name, "state": runner.state}
-        if runner.reason:
-            about["reason"] = runner.reason
+        if reason := runner.reason or self.complaint:
+            about["reason"] = reason
         return {**about, "analyzed": self.analyzed, "dropped": dict(self.dropped)}
 
 
 class Slot:
     """The latest-frame slot of a session at a worker. `stages` are in an order in which needs come first.
 
-    `feeds` are slots that get this one's frames afterwards, together with its results; `source` is the way back.
+    `feeds` are slots that get this one's frames afterwards, together with its results; `source` is the way back. A
+    slot's stages and feeds stay what they are while frames are on their way: when a stream's analyzers change, new
+    slots take the place of those that are `retired`.
     """
 
     def __init__(self, session: Session, stages: list[Stage]) -> None:
@@ -62,6 +114,9 @@ class Slot:
         self.source: Slot | None = None
         self.frames: Mailbox[Frame] = Mailbox(1)
         self.replaced = 0
+        self.retired = False
+        self._passed: dict[str, Counter[str]] = {}
+        self._most: Counter[str] = Counter()
 
     @property
     def line(self) -> list[Slot]:
@@ -86,6 +141,17 @@ class Slot:
         if frame is not None:
             self.pass_all(frame, "ended")
 
+    def retire(self) -> None:
+        """Other slots have taken its place. A frame that a worker is at will come back here, and go no further."""
+        self.retired = True
+        self.clear("changed")
+
+    def clear(self, reason: str) -> None:
+        """A frame that waits here goes by everybody for this reason."""
+        frame = self.frames.take()
+        if frame is not None:
+            self.pass_all(frame, reason, onwards=reason)
+
     def put(self, frame: Frame) -> None:
         """Offer a frame; an older one that nobody took is replaced and counted for each analyzer."""
         older = self.frames.put(frame)
@@ -93,20 +159,48 @@ class Slot:
             self.replaced += 1
             self.pass_all(older, "replaced")
 
-    def pass_all(self, frame: Frame, reason: str) -> None:
+    def refuse(self, frame: Frame, now: float) -> bool:
+        """Let a frame go by at once if no analyzer here can be asked now, whatever its worker is doing."""
+        refusals = [stage.runner.refusal(now) for stage in self.stages]
+        if None in refusals:
+            return False
+        older = self.frames.take()
+        if older is not None:
+            self.replaced += 1
+            self.pass_all(older, "replaced")
+        for stage, refusal in zip(self.stages, refusals, strict=True):
+            self.pass_by(frame, stage, str(refusal))
+        self.pass_fed(frame)
+        return True
+
+    def pass_all(self, frame: Frame, reason: str, *, onwards: str = "upstream") -> None:
         """A frame goes by all of this slot's analyzers, and by those fed from it."""
         for stage in self.stages:
             self.pass_by(frame, stage, reason)
-        self.pass_fed(frame)
+        self.pass_fed(frame, onwards)
 
     def pass_fed(self, frame: Frame, reason: str = "upstream") -> None:
         for fed in self.feeds:
-            fed.pass_all(frame, reason)
+            fed.pass_all(frame, reason, onwards=reason)
 
-    def pass_by(self, frame: Frame, stage: Stage, reason: str) -> None:
-        """An analyzer does not see a frame: counted under the reason, told to who waits for that very frame."""
+    def pass_by(self, frame: Frame, stage: Stage, reason: str, complaint: str | None = None) -> None:
+        """An analyzer does not see a frame: counted under the reason, told to who waits for that very frame.
+
+        `complaint` is what its own code has against the frame or the stream's options.
+        """
         stage.dropped[reason] += 1
-        self.session.answers.settle(frame.seq, stage.name, {"state": stage.runner.state, "dropped": reason})
+        stage.complaint = complaint or stage.complaint
+        self._count(stage, reason)
+        told = {"reason": complaint} if complaint else {}
+        self.session.answers.settle(frame.seq, stage.name, {"state": stage.runner.state, "dropped": reason, **told})
+
+    def _count(self, stage: Stage, reason: str) -> None:
+        """Count frames, not analyzers: for the session, a reason counts as often as for the analyzer it hit most."""
+        passed = self._passed.setdefault(stage.name, Counter())
+        passed[reason] += 1
+        if passed[reason] > self._most[reason]:
+            self._most[reason] = passed[reason]
+            self.session.lineup.dropped[reason] += 1
 
 
 def in_line(slots: list[Slot]) -> Slot:

@@ -1,36 +1,34 @@
-"""Workers: where analyzers run. A process by default, a thread if the operator says so; the same four calls.
+"""Workers: where analyzers run. A process by default, a thread if the operator says so; the same calls.
 
 One job is in flight per worker: a second one would only double the latency (measured), and taking the next frame late
-means taking the newest.
+means taking the newest. A second may be sent all the same, for its frames to be decoded meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
-import socket
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from gateway.engine import wire
 from gateway.engine.host import AnalyzerHost, Report
 from gateway.engine.mailbox import Closed, Mailbox
 from gateway.engine.plugins import PluginSpec
-from gateway.engine.wire import BrokenWire, Header
+from gateway.engine.process import FAREWELL_S, ChildProcess, WorkerDied
+from gateway.engine.reports import check_hello, check_manifest, check_state
+from gateway.engine.wire import Header
+from gateway.engine.work import Work
 
-log = logging.getLogger(__name__)
+__all__ = ["ProcessWorker", "ThreadWorker", "Worker", "WorkerDied", "WorkerSetup"]
 
 T = TypeVar("T")
 
-
-class WorkerDied(Exception):
-    """The worker is gone and must be started again."""
+_ENDED = "the worker was ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,12 @@ class WorkerSetup:
 
 
 class Worker(Protocol):
-    """The seam between the engine and foreign code."""
+    """The seam between the engine and foreign code. `rss`: bytes it held after its last job, 0 if unknown."""
+
+    rss: int
+
+    @property
+    def pid(self) -> int | None: ...
 
     async def start(self) -> Report:
         """Bring it up and return its hello: manifests and failures. Raises `WorkerDied`."""
@@ -58,103 +61,32 @@ class Worker(Protocol):
         """Have a model loaded, which may take seconds; the state that came of it. Raises `WorkerDied`."""
         ...
 
-    def run(self, job: Header, jpeg: bytes) -> AsyncIterator[Report]:
-        """Run one job, yielding each stage's report. Raises `WorkerDied`."""
-        ...
+    def run(self, job: Header, pictures: Sequence[bytes]) -> AsyncIterator[Report]:
+        """Send one job now; its reports come when it has been run, after those of the jobs before it.
 
-    def forget(self, stream_id: str) -> None:
-        """A session is over: drop what is remembered of it."""
-        ...
-
-    async def close(self) -> None:
-        """End it now, whatever it is doing."""
-        ...
-
-
-class ChildProcess:
-    """One child of the gateway on one socketpair: started, spoken to, killed. Used by workers of both roles."""
-
-    def __init__(self, role: str, *, environment: Mapping[str, str], nice: int) -> None:
-        self._role = role
-        self._environment = {**environment, "FRAMEGATE_CHILD_NICE": str(nice)}
-        self._process: subprocess.Popen[bytes] | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self.reader: asyncio.StreamReader | None = None
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process else None
-
-    async def start(self) -> None:
-        """Spawn it from this thread, not from an executor's: a child dies with the thread that made it (prctl).
-
-        Raises `WorkerDied`.
+        Both raise `WorkerDied`. The reports are as the worker sent them: nobody has looked into them.
         """
-        try:
-            ours = self._spawn()
-            self.reader, self._writer = await asyncio.open_connection(sock=ours, limit=2**20)
-        except OSError as error:  # no memory, too many processes, no file descriptor left
-            raise WorkerDied(f"the {self._role} worker cannot be started: {error}") from None
+        ...
 
-    def _spawn(self) -> socket.socket:
-        """Start the process; our end of its socket. Raises `OSError`."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            arguments = [sys.executable, "-u", "-m", "gateway.engine.child", str(theirs.fileno()), self._role]
-            try:
-                self._process = subprocess.Popen(
-                    arguments,
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    env=self._environment,
-                )
-            except OSError:
-                ours.close()
-                raise
-        ours.setblocking(False)
-        return ours
+    def forget(self, stream_id: str, analyzer: str | None = None) -> None:
+        """A session is over, or does without this analyzer: drop what is remembered of it."""
+        ...
 
-    def send(self, header: Header, payload: bytes = b"") -> None:
-        if self._writer is None:
-            raise WorkerDied("the worker is not running")
-        wire.write(self._writer, header, payload)
+    async def reload(self, analyzer: str) -> Report:
+        """Take over the new code of the plugin that this analyzer is of, between two jobs. Raises `WorkerDied`."""
+        ...
 
-    async def receive(self) -> tuple[Header, bytes]:
-        if self.reader is None:
-            raise WorkerDied("the worker is not running")
-        try:
-            while True:
-                header, payload = await wire.read(self.reader)
-                if header.get("t") != "log":
-                    return header, payload
-                _log_again(header)
-        except BrokenWire:
-            raise WorkerDied(f"the {self._role} worker has gone (exit code {await self._exit_code()})") from None
+    async def ping(self) -> None:
+        """Return when it has answered, whatever it is doing. Raises `WorkerDied`; how long to wait is the caller's."""
+        ...
 
-    async def _exit_code(self) -> int | None:
-        """Its end of the socket closes a moment before the process is reaped."""
-        process = self._process
-        for _ in range(50):
-            if process is None or process.poll() is not None:
-                break
-            await asyncio.sleep(0.01)
-        return process.poll() if process else None
+    def kill(self) -> None:
+        """It hangs: `close()` need not be polite."""
+        ...
 
     async def close(self) -> None:
-        """Kill and reap. There is nothing in a worker that must be saved."""
-        writer, self._writer, self.reader = self._writer, None, None
-        if writer is not None:
-            writer.close()
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            await asyncio.get_running_loop().run_in_executor(None, process.wait)
-
-
-def _log_again(record: Header) -> None:
-    """A worker's log record, in our log."""
-    text = f"{record['text']}\n{record['trace']}" if record["trace"] else record["text"]
-    logging.getLogger(f"worker.{record['logger']}").log(record["level"], "%s", text)
+        """End it: its analyzers have a moment to close, if it is in its right mind."""
+        ...
 
 
 class ProcessWorker:
@@ -164,60 +96,132 @@ class ProcessWorker:
         self._setup = setup
         self._child = ChildProcess("analyze", environment=setup.environment, nice=setup.nice)
         self._ids = itertools.count()
-        self._reports: Mailbox[Report] = Mailbox(_REPORTS)
-        self._preparing: dict[str, asyncio.Future[Report]] = {}
+        self._jobs: dict[int, Mailbox[Report]] = {}  # in flight, the first of them running
+        self._asked: dict[tuple[str, str], asyncio.Future[Report]] = {}
+        self._trouble: str | None = "the worker is not running"
+        self.rss = 0
 
     @property
     def pid(self) -> int | None:
         return self._child.pid
 
     async def start(self) -> Report:
-        self._reports = Mailbox(_REPORTS)
+        self._ids, self._jobs, self._asked = itertools.count(), {}, {}
         await self._child.start()
         self._child.send({"plugins": [asdict(spec) for spec in self._setup.plugins], "options": self._setup.options})
-        hello, _ = await self._child.receive()
+        hello, _ = await self._child.receive(wire.MAX_REPORT)
+        try:
+            check_hello(hello)
+        except ValueError as error:
+            raise WorkerDied(f"the worker broke the protocol: {error}") from None
+        self._trouble = None
         return hello
 
     async def listen(self) -> None:
+        self._trouble = _ENDED  # the answer to who still waits when this was cancelled
         try:
             while True:
-                header, _ = await self._child.receive()
-                if header["t"] != "state":
-                    self._reports.put(header)
-                elif waiting := self._preparing.pop(header["analyzer"], None):
-                    waiting.set_result(header)
+                header, _ = await self._child.receive(wire.MAX_REPORT)
+                try:
+                    self._take(header)
+                except ValueError as error:
+                    raise WorkerDied(f"the worker broke the protocol: {error}") from None
+        except WorkerDied as died:
+            self._trouble = str(died)
+            raise
         finally:
-            self._reports.close()
-            for waiting in self._preparing.values():
-                waiting.cancel()
-            self._preparing.clear()
+            self._give_up()
+
+    def _take(self, header: Header) -> None:
+        """One message; everything it may say was asked for. Raises `ValueError`."""
+        match header.get("t"):
+            case "call" | "alone" | "done":
+                self._report(header)
+            case "state":
+                check_state(header)
+                self._answer("prepare", header["analyzer"], header)
+            case "reloaded":
+                if "manifest" in header:
+                    check_manifest(header["manifest"])
+                self._answer("reload", str(header.get("analyzer")), header)
+            case "pong":
+                self._answer("ping", "", header)
+            case other:
+                raise ValueError(f"there is no message {str(other)[:80]!r}")
+
+    def _report(self, header: Header) -> None:
+        number = next(iter(self._jobs), None)
+        if number is None or header.get("id") != number:
+            raise ValueError(f"a report of job {str(header.get('id'))[:20]}, expected {number}")
+        if header["t"] == "done":
+            rss = header.get("rss")
+            if not isinstance(rss, int):
+                raise ValueError("done without the memory it holds")
+            self.rss = rss
+        self._jobs[number].put(header)
+        if header["t"] == "done":
+            del self._jobs[number]
+
+    def _answer(self, question: str, about: str, header: Header) -> None:
+        waiting = self._asked.pop((question, about), None)
+        if waiting is None:
+            raise ValueError(f"an answer to a {question} that nobody asked for")
+        if not waiting.done():
+            waiting.set_result(header)
+
+    def _give_up(self) -> None:
+        for mailbox in self._jobs.values():
+            mailbox.close()
+        for waiting in self._asked.values():
+            if not waiting.done():
+                waiting.set_exception(WorkerDied(self._trouble))
+        self._asked.clear()
+
+    async def _ask(self, question: str, about: str = "", payload: bytes = b"") -> Report:
+        """Put a question, or wait for the answer to the same one."""
+        waiting = self._asked.get((question, about))
+        if waiting is None or waiting.cancelled():
+            self._child.send({"t": question, "analyzer": about}, payload)
+            waiting = self._asked[question, about] = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(waiting)
 
     async def prepare(self, analyzer: str) -> Report:
-        waiting: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
-        self._preparing[analyzer] = waiting
-        self._child.send({"t": "prepare", "analyzer": analyzer})
-        return await waiting
+        return await self._ask("prepare", analyzer)
 
-    async def run(self, job: Header, jpeg: bytes) -> AsyncIterator[Report]:
+    async def reload(self, analyzer: str) -> Report:
+        return await self._ask("reload", analyzer, await asyncio.to_thread(_saved_text, self._setup.plugins))
+
+    async def ping(self) -> None:
+        await self._ask("ping")
+
+    def run(self, job: Header, pictures: Sequence[bytes]) -> AsyncIterator[Report]:
         number = next(self._ids)
-        self._child.send({**job, "t": "job", "id": number}, jpeg)
+        most = sum(1 + len(call["items"]) for call in job["calls"]) + 1
+        self._child.send({**job, "t": "job", "id": number}, *pictures)
+        reports = self._jobs[number] = Mailbox(most)
+        return self._reports(reports)
+
+    async def _reports(self, reports: Mailbox[Report]) -> AsyncIterator[Report]:
         while True:
             try:
-                report = await self._reports.get()
+                report = await reports.get()
             except Closed:
-                raise WorkerDied("the worker has gone during a job") from None
-            if report["id"] != number:  # of a call that was given up
-                continue
+                raise WorkerDied(f"{self._trouble} during a job") from None
             if report["t"] == "done":
                 return
             yield report
 
-    def forget(self, stream_id: str) -> None:
+    def forget(self, stream_id: str, analyzer: str | None = None) -> None:
         with suppress(WorkerDied):  # one that is not running remembers nothing
-            self._child.send({"t": "forget", "stream_id": stream_id})
+            self._child.send({"t": "forget", "stream_id": stream_id, "analyzer": analyzer})
+
+    def kill(self) -> None:
+        self._trouble = "the worker was killed"
+        self._child.kill()
 
     async def close(self) -> None:
-        await self._child.close()
+        sane, self._trouble = self._trouble in (None, _ENDED), "the worker is not running"
+        await self._child.close({"t": "bye"} if sane else None)
 
 
 class ThreadWorker:
@@ -226,7 +230,14 @@ class ThreadWorker:
     def __init__(self, setup: WorkerSetup) -> None:
         self._setup = setup
         self._made: AnalyzerHost | None = None
+        self._running = False
+        self._forgotten: list[tuple[str, str | None]] = []
+        self.rss = 0
         self._hire()
+
+    @property
+    def pid(self) -> int | None:
+        return None
 
     def _hire(self) -> None:
         """New pools; their threads begin with the first work."""
@@ -251,25 +262,56 @@ class ThreadWorker:
         report: Report = await _in(self._loads, self._host.prepare, analyzer)
         return report
 
-    async def run(self, job: Header, jpeg: bytes) -> AsyncIterator[Report]:
-        stages = self._host.run(job, jpeg)
-        while (report := await _in(self._jobs, next, stages, None)) is not None:
-            yield report
+    async def reload(self, analyzer: str) -> Report:
+        from gateway.engine import refresh
 
-    def forget(self, stream_id: str) -> None:
-        if self._made is not None:
-            self._jobs.submit(self._made.forget, stream_id)
+        report: Report = await _in(self._jobs, refresh.reload, self._host, analyzer)
+        return report
+
+    async def ping(self) -> None:
+        """A thread that hangs cannot be ended, so nobody asks."""
+
+    def run(self, job: Header, pictures: Sequence[bytes]) -> AsyncIterator[Report]:
+        return self._reports(self._host, self._host.begin(job, pictures))
+
+    async def _reports(self, host: AnalyzerHost, work: Work) -> AsyncIterator[Report]:
+        self._running = True
+        try:
+            reports = host.run(work)
+            while (report := await _in(self._jobs, next, reports, None)) is not None:
+                yield report
+        finally:
+            self._running = False
+            for forgotten in self._forgotten:
+                self._jobs.submit(host.forget, *forgotten)
+            self._forgotten.clear()
+
+    def forget(self, stream_id: str, analyzer: str | None = None) -> None:
+        """After the job that is running: between two of its calls the session would be remembered again."""
+        if self._made is not None and self._running:
+            self._forgotten.append((stream_id, analyzer))
+        elif self._made is not None:
+            self._jobs.submit(self._made.forget, stream_id, analyzer)
+
+    def kill(self) -> None:
+        """There is no way."""
 
     async def close(self) -> None:
         made, self._made = self._made, None
-        if made is not None:
-            self._jobs.submit(made.close)
-        self._jobs.shutdown(wait=False)
+        jobs = self._jobs
+        closing = [asyncio.wrap_future(jobs.submit(made.close))] if made else []
+        jobs.shutdown(wait=False)
         self._loads.shutdown(wait=False)
         self._hire()  # it may be started again
+        if closing:
+            await asyncio.wait(closing, timeout=FAREWELL_S)
 
 
-_REPORTS = 256  # a job has a report per stage, so this is never full
+def _saved_text(plugins: Sequence[PluginSpec]) -> bytes:
+    """The text of a file plugin: a confined worker cannot open the file that an editor put in the place of the old."""
+    with suppress(OSError):
+        return Path(plugins[0].path).read_bytes() if len(plugins) == 1 and plugins[0].path else b""
+    return b""
 
 
 async def _in(pool: ThreadPoolExecutor, call: Callable[..., T], *arguments: Any) -> T:

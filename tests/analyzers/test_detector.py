@@ -15,6 +15,7 @@ from tests.analyzers import tiny_models
 from tests.analyzers.stage import frame_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from gateway import Detection
@@ -67,6 +68,45 @@ def test_yolox_is_fed_bgr_at_the_top_left_without_scaling(tmp_path: Path) -> Non
     assert found(tiny_models.yolox(tmp_path / "m.onnx", [1, 3, 128, 128])) == EXPECTED
 
 
+SIZES = ((128, 64), (256, 128), (64, 128), (100, 64), (128, 64))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: tiny_models.raw(path),
+        lambda path: tiny_models.raw(path, half=True),
+        lambda path: tiny_models.raw(path, [3, 3, 128, 128]),
+        lambda path: tiny_models.end_to_end(path),
+        lambda path: tiny_models.yolox(path, [1, 3, 128, 128]),
+    ],
+)
+def test_a_batch_of_many_sizes_gives_what_single_frames_give(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    detector = Detector(make(tmp_path / "m.onnx"), side=128)
+    frames = [frame_of(tiny_models.picture(*size, cell=max(size) // 4), quality=100) for size in SIZES]
+    wanted = [SURE, replace(SURE, most=1), SURE, SURE, replace(SURE, classes=(2,))]
+    alone = [detector.detect(*each) for each in zip(frames, wanted, strict=True)]
+    assert detector.detect_batch(frames, wanted) == alone
+    assert [len(alone[index]) for index in (0, 1, 4)] == [2, 1, 1]
+    assert detector.detect_batch([], []) == []
+
+
+def test_frames_of_one_size_are_one_run(tmp_path: Path) -> None:
+    detector = Detector(tiny_models.raw(tmp_path / "m.onnx"), side=128)
+    shapes: list[tuple[int, ...]] = []
+    run = detector._network.run
+    detector._network.run = lambda tensor: shapes.append(tensor.shape) or run(tensor)  # type: ignore[method-assign, func-returns-value]
+    detector.detect_batch([frame_of(tiny_models.picture(*size)) for size in SIZES], [SURE] * 5)
+    assert shapes == [(3, 3, 64, 128), (1, 3, 128, 64), (1, 3, 96, 128)]
+
+
+@pytest.mark.parametrize(("shape", "batch"), [(None, 2), ([1, 3, 64, 128], 1), ([4, 3, 64, 128], 4)])
+def test_the_batch_that_pays_is_the_one_the_graph_insists_on_or_two_on_a_cpu(
+    tmp_path: Path, shape: list[int | str | None] | None, batch: int
+) -> None:
+    assert Detector(tiny_models.raw(tmp_path / "m.onnx", shape)).batch == batch
+
+
 def test_a_picture_of_twice_the_size_gives_the_same_boxes(tmp_path: Path) -> None:
     detector = Detector(tiny_models.raw(tmp_path / "m.onnx"), side=128)
     double = frame_of(tiny_models.picture(256, 128, cell=64), quality=100)
@@ -106,6 +146,7 @@ def test_opencv_takes_over_where_onnxruntime_is_missing(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     second = Detector(model, side=128)
     assert (first.runtime, second.runtime) == ("onnxruntime CPU", "opencv")
+    assert second.batch == 1
     assert second.detect_in(tiny_models.picture(), SURE) == first.detect_in(tiny_models.picture(), SURE)
 
 

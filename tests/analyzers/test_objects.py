@@ -84,6 +84,20 @@ def test_persons_and_suitcases_of_real_pictures(
     assert hits["suitcase"] >= suitcases  # of 4
 
 
+def test_a_batch_of_real_pictures_sees_what_each_alone_shows(models: Path, media: Path) -> None:
+    analyzer = ObjectsAnalyzer(ObjectsOptions(model="yolov8n.onnx"))
+    frames = [frame_of(path.read_bytes()) for path in sorted((media / "pictures").glob("coco_*.jpg"))[:6]]
+    memories = [analyzer.open(SessionInfo("s", options=analyzer.options)) for _ in frames]
+    together = analyzer.analyze_batch(frames, memories)
+    for frame, memory, result in zip(frames, memories, together, strict=True):
+        alone = analyzer.analyze(frame, memory)
+        assert result.measures == alone.measures
+        assert [one.label for one in result.detections] == [one.label for one in alone.detections]
+        for one, other in zip(result.detections, alone.detections, strict=True):
+            assert one.score == pytest.approx(other.score, abs=1e-4)
+            assert one.box.iou(other.box) > 0.999
+
+
 def test_int8_weights_see_what_the_float_ones_see(models: Path, media: Path) -> None:
     frame = frame_of((media / "pictures" / "coco_000000000572.jpg").read_bytes())
     seen = [

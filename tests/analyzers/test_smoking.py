@@ -10,7 +10,7 @@ import pytest
 from analyzers._detector import Selection
 from analyzers.objects import ObjectsAnalyzer, ObjectsOptions
 from analyzers.smoking import SmokingAnalyzer, SmokingOptions, evidence, threshold
-from gateway import Box, Detection, Result
+from gateway import Box, Detection, Result, SessionInfo
 from gateway.analyzer import check_analyzer
 from tests.analyzers import tiny_models
 from tests.analyzers.stage import clip, frame_of, look, run
@@ -39,6 +39,9 @@ class Script:
     def detect(self, frame: Frame, wanted: Selection) -> list[Detection]:
         self.asked.append(frame.at)
         return self.seen(frame.at)
+
+    def detect_batch(self, frames: Sequence[Frame], wanted: Sequence[Selection]) -> list[list[Detection]]:
+        return [self.detect(*each) for each in zip(frames, wanted, strict=True)]
 
 
 @pytest.fixture
@@ -131,6 +134,27 @@ def test_frames_without_persons_are_searched_twice_a_second(make: Callable[..., 
     analyzer = make(lambda at: [])
     run(frames(10, 2), analyzer)
     assert analyzer._detector.asked == [0, 0.5, 1, 1.5]  # type: ignore[attr-defined]
+
+
+def test_batches_of_sessions_say_what_each_session_alone_says(make: Callable[..., SmokingAnalyzer]) -> None:
+    analyzer = make(lambda at: [AT_MOUTH] if at > 1 else [])
+    sessions = [frames(5, 4, SMOKER, OTHER), frames(5, 4), frames(5, 4, OTHER)]
+    alone = [[result["smoking"] for result in run(each, analyzer)[0]] for each in sessions]
+    memories = [analyzer.open(SessionInfo("s", options=analyzer.options)) for _ in sessions]
+    together = [analyzer.analyze_batch(batch, memories) for batch in zip(*sessions, strict=True)]
+    assert [list(results) for results in zip(*together, strict=True)] == alone
+    assert alone[0][-1].measures == {"persons": 2, "smokers": 1}
+
+
+def test_a_batch_that_fails_has_changed_no_memory(make: Callable[..., SmokingAnalyzer]) -> None:
+    def fails(at: float) -> list[Detection]:
+        raise RuntimeError("out of memory")
+
+    analyzer, first = make(fails), frames(5, 1, SMOKER)[0]
+    memories = [analyzer.open(SessionInfo("s", options=analyzer.options)) for _ in range(2)]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        analyzer.analyze_batch([first, frames(5, 1)[0]], memories)
+    assert [(memory.votes, memory.searched_at) for memory in memories] == [({}, float("-inf"))] * 2
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,11 @@ def test_a_named_file_that_is_not_there_is_not_replaced(tmp_path: Path, monkeypa
 
 def test_pytorch_weights_are_answered_with_the_export_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("YOLO_MODEL_PATH", "/models/yolov8n.pt")
+    monkeypatch.delenv("FRAMEGATE_RUNTIME__ALLOW_PICKLE", raising=False)
     assert ObjectsAnalyzer.missing(ObjectsOptions()) is None  # not missing: wrong
-    with pytest.raises(WrongWeights, match=r"`yolo export model=/models/yolov8n\.pt format=onnx`") as error:
+    with pytest.raises(
+        WrongWeights, match=r"`yolo export model=/models/yolov8n\.pt format=onnx dynamic=True`"
+    ) as error:
         ObjectsAnalyzer(ObjectsOptions())
     assert str(error.value).startswith("YOLO_MODEL_PATH: ")
 

@@ -36,6 +36,8 @@ def test_a_stream_is_described_in_the_list_and_by_itself(server: Server) -> None
         "camera_id": None,
         "state": "waiting",
         "reason": None,
+        "paused": False,
+        "options": {},
         "publishers": 0,
         "viewers": 0,
         "fps_in": 0.0,

@@ -30,7 +30,17 @@ def test_health_and_readiness(server: Server) -> None:
 def test_status_names_streams_workers_and_analyzers(server: Server) -> None:
     status = server.http.get("/status").json()
     assert list(status) == ["status", "version", "uptime_s", "streams", "streams_opened", "workers", "analyzers"]
-    assert [worker["name"] for worker in status["workers"]] == ["framegate"]
+    (worker,) = status["workers"]
+    assert worker.pop("memory_bytes") > 10 * 2**20
+    assert worker.pop("jobs") >= 0
+    assert worker == {
+        "name": "framegate",
+        "state": "running",
+        "reason": None,
+        "restarts": 0,
+        "recycled": 0,
+        "memory_limit_bytes": 4096 * 2**20,
+    }
     assert sorted(status["analyzers"]) == ["motion", "objects", "smoking"]
 
 
@@ -50,12 +60,26 @@ def test_metrics_are_prometheus_text_and_never_carry_a_streams_id(server: Server
         "framegate_analyzer_calls",
         "framegate_analyzer_failures",
         "framegate_analyzer_latency_seconds",
+        "framegate_analyzer_restarts",
         "framegate_analyzer_state",
+        "framegate_worker_memory_bytes",
+        "framegate_worker_memory_limit_bytes",
+        "framegate_worker_recycles",
         "framegate_worker_restarts",
+        "framegate_worker_up",
     } <= set(families)
     assert (stream_id in text, "front door" in text) == (False, False)
     labels = {name for family in families.values() for sample in family.samples for name in sample.labels}
     assert labels <= {"state", "stage", "reason", "analyzer", "worker", *_PYTHON_INFO}
+
+
+def test_metrics_tell_how_workers_and_analyzers_are(server: Server) -> None:
+    worker = {"worker": "framegate"}
+    assert server.metric("framegate_worker_up", **worker) == 1
+    assert server.metric("framegate_worker_memory_bytes", **worker) > 10 * 2**20
+    assert server.metric("framegate_worker_memory_limit_bytes") == 4096 * 2**20
+    states = ("idle", "loading", "ready", "open", "failed", "disabled")
+    assert sum(server.metric("framegate_analyzer_state", analyzer="motion", state=state) for state in states) == 1
 
 
 _PYTHON_INFO = ("implementation", "major", "minor", "patchlevel", "version")

@@ -11,10 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from gateway.commands.doctor import check_environment, check_home, check_port, check_python, check_weights
+from gateway.commands.doctor import (
+    check_confinement,
+    check_environment,
+    check_home,
+    check_port,
+    check_python,
+    check_weights,
+)
 from gateway.commands.finding import Finding
 from gateway.commands.libraries import ask, installed_of, repair
 from gateway.commands.ports import is_free, next_free
+from gateway.engine import landlock
 
 
 @pytest.mark.parametrize(("version", "state"), [((3, 11, 7), "ok"), ((3, 10, 1), "broken"), ((3, 15, 0), "broken")])
@@ -100,6 +108,20 @@ def test_missing_weights_are_a_note_with_the_command(tmp_path: Path) -> None:
     assert findings["weights: smoking"].state == "ok"
     assert findings["weights: objects"].remedy == "framegate models pull yolox_nano"
     assert {finding.state for finding in findings.values()} == {"ok", "note"}
+
+
+def test_what_plugins_can_be_kept_from_is_found_by_trying() -> None:
+    assert {finding.subject for finding in check_confinement(wanted=True)} == {
+        *("plugins confined: network", "plugins confined: files"),
+        *("plugins confined: signals", "plugins confined: memory"),
+    }
+    by_name = {finding.subject.rpartition(" ")[2]: finding for finding in check_confinement(wanted=True)}
+    if landlock.abi() >= 6:
+        assert by_name["files"] == Finding("plugins confined: files", "ok", f"landlock {landlock.abi()}")
+    else:
+        assert by_name["signals"].text in ("seccomp", by_name["network"].text)
+    (off,) = check_confinement(wanted=False)
+    assert off.state == "note"
 
 
 def test_the_command_ends_with_0_on_this_machine(tmp_path: Path) -> None:

@@ -51,3 +51,24 @@ def test_a_plugin_that_fails_or_crashes_is_a_line_and_hurts_nobody(
     assert "exit code 3" in lines["crashing"]
     assert "No module named 'nothing_like_that'" in lines["failing"]
     assert lines["motion"].endswith("ready")
+
+
+def test_permissions_are_listed_with_the_operators_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asking = GOOD.replace("    def analyze", '    permissions = ("network", "files")\n    def analyze')
+    file = write(tmp_path / "asking.py", asking)
+    chosen = settings(tmp_path, file).model_copy(update={"plugin_permissions": {"asking": ["files"]}})
+    assert plugins(chosen, json=False) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("asking"))
+    assert " files granted, network denied " in line
+    assert line.endswith('[plugin_permissions]: "asking" = ["files", "network"]')
+
+
+def test_a_plugin_that_is_only_looked_at_gets_no_secret_either(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAMEGATE_AUTH_TOKEN", "canary")
+    looking = GOOD.replace('name = "nothing"', 'name = "nothing"\n    title = repr(dict(__import__("os").environ))')
+    assert plugins(settings(tmp_path, write(tmp_path / "looking.py", looking)), json=True) == 0
+    said = capsys.readouterr().out
+    assert "FRAMEGATE_HOME" in said
+    assert "canary" not in said

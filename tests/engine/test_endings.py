@@ -236,7 +236,7 @@ async def test_nothing_of_a_stream_survives_it() -> None:
         await hub.end(session.id)
         await asyncio.sleep(1)
         assert asyncio.all_tasks() == tasks
-        assert worker.forgotten == [session.id]
+        assert worker.forgotten == [(session.id, None)]
         remains = weakref.ref(session)
         del session
         gc.collect()

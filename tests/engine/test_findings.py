@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from gateway.engine.subscriber import Subscriber
 from gateway.results import Box, Detection, Result
@@ -164,6 +165,60 @@ async def test_an_event_still_open_when_the_stream_ends_ends_with_it() -> None:
         ("event", "end"),
         ("bye", None),
     ]
+
+
+# --- analyzers out of use ---------------------------------------------------------------------------------------------
+
+
+def failures(messages: list[dict[str, Any]]) -> list[tuple[str, str, str, dict[str, Any]]]:
+    """Phase, severity, analyzer and data of the events that say that an analyzer is out of use."""
+    return [
+        (event["phase"], event["severity"], event["analyzer"], event["data"])
+        for event in messages
+        if event.get("event_type") == "analyzer_failed"
+    ]
+
+
+@simulated
+async def test_an_analyzer_that_is_given_up_is_one_critical_event_until_it_works_again() -> None:
+    motion = FakeAnalyzer("motion")
+    async with engine(FakeWorker(motion)) as hub:
+        session, other = await stream(hub, "motion"), await stream(hub)
+        viewer, stranger = listener(session), listener(other)
+        await play(session, fps=10, seconds=1)
+        runner = hub.runners["motion"]
+        runner.disable("costs too many lives")
+        runner.disable("costs too many lives")
+        said = await heard(viewer, "event", "status")
+        assert said[-1]["analyzers"][0]["state"] == "disabled"
+        data = {"state": "disabled", "reason": "costs too many lives"}
+        assert failures(said) == [("new", "critical", "motion", data)]
+        await play(session, fps=10, seconds=30)
+        assert failures(await heard(viewer, "event")) == []
+        await hub.reload("motion")
+        await play(session, fps=10, seconds=1)
+        assert failures(await heard(viewer, "event")) == [("end", "critical", "motion", data)]
+        assert await heard(stranger, "event") == []
+
+
+@simulated
+async def test_that_an_analyzer_never_ran_is_a_state_and_no_event() -> None:
+    async with engine(FakeWorker(FakeAnalyzer("motion", unfit="no eyes"))) as hub:
+        session = await stream(hub, "motion")
+        await play(session, fps=10, seconds=1)
+        assert (session.stages[0].describe()["state"], session.findings.open_events) == ("failed", [])
+
+
+@simulated
+async def test_a_stream_that_gets_an_analyzer_that_is_given_up_is_told_and_losing_it_ends_the_event() -> None:
+    async with engine(FakeWorker(FakeAnalyzer("motion"))) as hub:
+        await hub.introduced()
+        hub.runners["motion"].disable("costs too many lives")
+        session = await stream(hub)
+        viewer = listener(session)
+        for analyzers in (("motion",), ()):
+            hub.change(session.id, session.request.changed({"analyzers": analyzers}))
+        assert [phase for phase, *_ in failures(await heard(viewer, "event"))] == ["new", "end"]
 
 
 @simulated

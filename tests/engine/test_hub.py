@@ -61,7 +61,7 @@ async def test_the_operator_may_choose_the_default_set() -> None:
 async def test_needs_are_added_once_and_come_first() -> None:
     async with engine(FakeWorker(SMOKING, OBJECTS, MOTION)) as hub:
         await hub.introduced()
-        assert hub.resolve(["smoking", "motion", "objects"]) == ["objects", "smoking", "motion"]
+        assert hub.catalog.resolve(["smoking", "motion", "objects"]) == ["objects", "smoking", "motion"]
 
 
 @simulated
@@ -77,7 +77,7 @@ async def test_an_empty_list_means_no_analyzer() -> None:
         ("x", {}, "there is no analyzer 'x'; there are a, b, objects, smoking"),
         ("a", {}, "analyzers need each other in a circle: a -> b -> a"),
         ("objects", {"scor": 1}, "analyzer objects has no option scor; did you mean score?"),
-        ("objects", {"zzz": 1}, "analyzer objects has no option zzz; it has labels, score, fps"),
+        ("objects", {"zzz": 1}, "analyzer objects has no option zzz; it has labels, score, fps, motion_gate"),
         ("objects", {"fps": 0}, FPS + "0"),
         ("objects", {"fps": "5"}, FPS + "'5'"),
         ("objects", {"fps": float("nan")}, FPS + "nan"),
@@ -111,15 +111,49 @@ async def test_a_refused_request_loads_no_model() -> None:
         assert hub.runners["objects"].state == "idle"
 
 
+@pytest.mark.parametrize("late", ["one", "two"])
+def test_of_two_analyzers_with_one_name_the_one_found_first_is_used_and_the_other_is_reported(late: str) -> None:
+    @simulated
+    async def check() -> None:
+        one, two = (FakeWorker(FakeAnalyzer("same"), name=name, hello_s=name == late) for name in ("one", "two"))
+        async with engine(one, two) as hub:
+            session = await stream(hub, "same")
+            await play(session, fps=10, seconds=1)
+            assert (len(one.calls), len(two.calls)) == (10, 0)
+            paths = [spec.path for spec in hub.plugins]
+            assert hub.plugin_errors == {
+                "two": f"two analyzers are called same: plugin one of {paths[0]} and plugin two of {paths[1]};"
+                " the first one is used"
+            }
+
+    check()
+
+
 @simulated
-async def test_of_two_analyzers_with_one_name_the_first_is_used_and_the_second_is_reported() -> None:
-    one, two = FakeWorker(FakeAnalyzer("same"), name="one"), FakeWorker(FakeAnalyzer("same"), name="two", hello_s=1)
+async def test_who_was_found_first_gets_its_name_though_its_worker_answers_when_streams_are_live() -> None:
+    one = FakeWorker(FakeAnalyzer("same"), name="one", hello_s=20)
+    two = FakeWorker(FakeAnalyzer("same"), FakeAnalyzer("other"), name="two")
     async with engine(one, two) as hub:
-        session = await stream(hub, "same")
+        session = await stream(hub, "same", "other")
+        await play(session, fps=10, seconds=5)
+        assert (len(two.seqs("same")), hub.plugin_errors) == (50, {})
+        await asyncio.sleep(10)
         await play(session, fps=10, seconds=1)
-        assert (len(one.calls), len(two.calls)) == (10, 0)
-        assert list(hub.plugin_errors) == ["two"]
-        assert hub.plugin_errors["two"].startswith("two analyzers are called same: plugin one")
+        assert (len(one.calls), len(two.seqs("same")), list(hub.plugin_errors)) == (10, 50, ["two"])
+        assert {stage.name: stage.analyzed for stage in session.stages} == {"same": 60, "other": 60}
+        assert (session.id, "same") in two.forgotten
+
+
+@simulated
+async def test_a_wrong_host_option_of_the_operator_is_that_analyzers_failure_and_no_streams() -> None:
+    chosen = {"objects": {"motion_gate": "yes"}}
+    async with engine(FakeWorker(MOTION, OBJECTS), analyzers=chosen) as hub:
+        assert names(await hub.open_session(SessionRequest())) == ["motion"]
+        assert names(await hub.open_session(SessionRequest(analyzers=("objects",)))) == ["objects"]
+        assert hub.runners["objects"].reason == (
+            "analyzer objects, option motion_gate: expected true, false, or seconds above 0 and up to 86400, got 'yes'"
+            " (settings, [analyzers.objects])"
+        )
 
 
 @simulated

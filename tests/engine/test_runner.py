@@ -25,7 +25,7 @@ def failed(times: int, *, now: float = 1000.0) -> Runner:
     return runner
 
 
-@pytest.mark.parametrize("state", ["idle", "loading", "failed"])
+@pytest.mark.parametrize("state", ["idle", "loading", "failed", "disabled"])
 def test_one_that_is_not_ready_refuses_with_its_state(state: str) -> None:
     assert make(state).refusal(1000.0) == state
 
@@ -109,3 +109,127 @@ def test_the_mean_follows_recent_calls() -> None:
     for _ in range(100):
         runner.succeeded(20.0, 1000.0)
     assert runner.mean_ms == pytest.approx(20.0, rel=1e-3)
+
+
+# --- lives it costs ---------------------------------------------------------------------------------------------------
+
+
+def test_one_that_costs_more_lives_than_5_within_a_minute_is_disabled() -> None:
+    runner = make()
+    for moment in range(5):
+        runner.blamed("killed by SIGSEGV", 1000.0 + moment)
+    assert (runner.state, runner.reason, runner.restarts) == ("ready", "killed by SIGSEGV", 5)
+    runner.blamed("killed by SIGSEGV", 1060.0)
+    assert (runner.state, runner.refusal(9999.0), runner.restarts) == ("disabled", "disabled", 6)
+    assert runner.reason == "cost its worker its life 6 times in 60 s; the last time: killed by SIGSEGV"
+
+
+def test_lives_over_a_longer_time_are_forgiven_if_calls_succeed_between() -> None:
+    runner = make()
+    for minute in range(20):
+        runner.blamed("died", 1000.0 + 61 * minute)
+        runner.succeeded(10.0, 1001.0 + 61 * minute)
+    assert (runner.state, runner.restarts) == ("ready", 20)
+
+
+def test_lives_in_a_row_are_not_forgiven_however_long_it_took() -> None:
+    runner = make()
+    for hour in range(6):
+        runner.blamed("died", 1000.0 + 3600 * hour)
+        runner.prepared("ready")
+    assert (runner.state, "6 times in a row" in str(runner.reason)) == ("disabled", True)
+
+
+def test_loading_at_last_forgives_the_lives_that_loading_cost() -> None:
+    runner = make("loading")
+    for hour in range(20):
+        runner.blamed("died", 1000.0 + 3600 * hour, loading=True)
+        runner.prepared("ready")
+    assert (runner.state, runner.reason) == ("ready", None)
+
+
+def test_one_that_is_disabled_stays_so_until_it_is_reset() -> None:
+    runner = make()
+    runner.disable("why")
+    for state in ("ready", "failed", "loading"):
+        runner.prepared(state, "else")
+    assert (runner.state, runner.reason) == ("disabled", "why")
+    runner.reset()
+    assert (runner.state, runner.reason) == ("idle", None)
+
+
+def test_a_reset_forgets_everything_but_what_only_grows() -> None:
+    runner = failed(8)
+    runner.succeeded(10.0, 2000.0)
+    runner.blamed("died", 2000.0)
+    runner.reset()
+    runner.prepared("ready")
+    assert (runner.calls, runner.failures, runner.restarts, runner.mean_ms) == (1, 8, 1, 0.0)
+    assert (runner.state, runner.reason, runner.limit_s()) == ("ready", None, 60.0)
+    for _ in range(4):
+        runner.failed("broke", 2000.0)
+    assert runner.state == "ready"
+
+
+def test_every_change_of_state_is_told_with_its_reason_and_nothing_else_is() -> None:
+    runner, told = make(None), []
+    runner.on_change = lambda changed: told.append((changed.state, changed.reason))
+    for state in ("loading", "loading", "ready"):
+        runner.prepared(state)
+    runner.succeeded(10.0, 1000.0)
+    for _ in range(6):
+        runner.failed("broke", 1000.0)
+    runner.succeeded(10.0, 2000.0)
+    runner.disable("enough")
+    states = [("loading", None), ("ready", None), ("open", "broke"), ("ready", None), ("disabled", "enough")]
+    assert told == states
+
+
+# --- what it is -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wished", "setting", "size"),
+    [(1, 0, 1), (1, 8, 1), (4, 0, 4), (4, 8, 8), (4, 1, 1), (100_000, 0, 256)],
+)
+def test_the_operator_decides_on_batches_for_analyzers_that_can(wished: int, setting: int, size: int) -> None:
+    runner = Runner(Manifest("a", "plugin", "framegate", "1"), Analysis(batch_size=setting))
+    runner.prepared("ready", batch=wished)
+    assert runner.batch_size == size
+
+
+def test_only_weights_that_lack_are_looked_for_again_and_at_most_every_3_s() -> None:
+    broken, lacking = make(), make(None, missing="no weights")
+    broken.prepared("failed", "ValueError: no", "Traceback")
+    assert [broken.may_be_loaded(now) for now in (1000.0, 2000.0)] == [False, False]
+    assert [lacking.may_be_loaded(now) for now in (1000.0, 1002.9, 1003.0)] == [True, False, True]
+
+
+def test_it_describes_itself_whole() -> None:
+    runner = make(permissions=("network",), api=">=1,<2")
+    runner.prepared("ready", batch=4, device="onnxruntime CPU")
+    runner.quarantine = "/q/a-1"
+    runner.blamed("died", 1000.0)
+    assert runner.describe() == {
+        "name": "a",
+        "version": "1",
+        "distribution": "framegate",
+        "plugin": "plugin",
+        "title": "",
+        "state": "ready",
+        "reason": "died",
+        "traceback": None,
+        "needs": [],
+        "labels": [],
+        "event_types": [],
+        "options": {},
+        "permissions": ["network"],
+        "api": ">=1,<2",
+        "device": "onnxruntime CPU",
+        "batch": 4,
+        "calls": 0,
+        "failures": 0,
+        "restarts": 1,
+        "quarantine": "/q/a-1",
+        "mean_ms": 0.0,
+    }

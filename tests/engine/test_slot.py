@@ -19,7 +19,7 @@ def session() -> Session:
 
 def slot(session: Session, *names: str, source: Slot | None = None) -> Slot:
     runners = [Runner(Manifest(name, "plugin", "framegate", "1"), Analysis()) for name in names]
-    made = Slot(session, [Stage(runner, {}, None) for runner in runners])
+    made = Slot(session, [Stage(runner) for runner in runners])
     if source:
         made.follow(source)
     return made

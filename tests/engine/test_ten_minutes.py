@@ -48,7 +48,7 @@ async def live_through() -> TenMinutes:
             gc.collect()
             run.objects.append(len(gc.get_objects()))
         (stage,) = session.stages
-        run.status, run.analyzed, run.dropped = session.status(), stage.analyzed, stage.dropped
+        run.status, run.analyzed, run.dropped = session.status(), stage.analyzed, stage.dropped.copy()
     return run
 
 

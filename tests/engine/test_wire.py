@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from gateway.engine import wire
 from gateway.engine.wire import BrokenWire
 
-HEADERS = st.dictionaries(st.text(), st.integers() | st.text() | st.lists(st.floats(allow_nan=False)), max_size=4)
+HEADERS = st.dictionaries(
+    st.text(), st.integers() | st.text() | st.lists(st.floats(allow_nan=False, allow_infinity=False)), max_size=4
+)
 
 
 async def read(data: bytes) -> tuple[wire.Header, bytes]:

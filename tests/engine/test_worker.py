@@ -47,7 +47,14 @@ class Tiny(Analyzer):
             raise OSError("no such file: \\udce9.jpg")
         if frame.seq == 9:
             return Result(data=dict(os.environ))
+        if frame.seq == 11:
+            time.sleep(0.5)
+        if frame.seq == 12:
+            return Result(data={"text": "x" * 9_000_000})
         return Result(measures={"count": memory["count"], "mean": float(frame.to_bgr().mean())})
+
+    def close(self):
+        print("tiny closes", flush=True)
 
 @hookimpl
 def register_analyzers():
@@ -67,13 +74,19 @@ def setup(plugin: Path) -> WorkerSetup:
     return WorkerSetup((spec,), {}, {"PATH": os.environ["PATH"]}, nice=0)
 
 
-def job(seq: int, stream: str = "one") -> dict[str, Any]:
+def item(seq: int, stream: str = "one") -> dict[str, Any]:
     return {
         "session": {"stream_id": stream, "camera_id": None, "name": ""},
         "frame": {"seq": seq, "received_at": 1000.0, "at": 0.0, "width": 32, "height": 24, "captured_at": None},
-        "stages": [{"name": "tiny", "options": {}}],
         "results": {},
+        "length": len(jpeg()),
     }
+
+
+def job(*items: dict[str, Any], analyzer: str = "tiny") -> dict[str, Any]:
+    """One call about all of them."""
+    asked = [{"item": number, "options": {}} for number in range(len(items))]
+    return {"items": list(items), "calls": [{"analyzer": analyzer, "items": asked}]}
 
 
 @asynccontextmanager
@@ -90,23 +103,30 @@ async def serving(worker: Worker) -> AsyncIterator[Report]:
             await worker.close()
 
 
-async def reports(worker: Worker, seq: int, stream: str = "one") -> list[Report]:
-    """What a job reports, without what differs from run to run."""
-    found = [report async for report in worker.run(job(seq, stream), jpeg())]
-    return [{key: value for key, value in report.items() if key not in ("ms", "id", "traceback")} for report in found]
+async def reports(worker: Worker, *items: dict[str, Any]) -> list[Report]:
+    """The outcomes of a call, without what differs from run to run."""
+    order = job(*items)
+    (report,) = [report async for report in worker.run(order, [jpeg()] * len(items)) if report["t"] != "alone"]
+    return [{key: value for key, value in one.items() if key != "traceback"} for one in report["outcomes"]]
+
+
+async def outcome(worker: Worker, seq: int, stream: str = "one") -> Report:
+    (found,) = await reports(worker, item(seq, stream))
+    return found
 
 
 async def everything(worker: Worker) -> list[Any]:
     async with serving(worker) as hello:
-        said: list[Any] = [json.loads(json.dumps(hello)), *[await reports(worker, seq) for seq in (0, 1, 2)]]
+        told = {part: hello[part] for part in ("t", "analyzers", "failed")}
+        said: list[Any] = [json.loads(json.dumps(told)), *[await outcome(worker, seq) for seq in (0, 1, 2)]]
         worker.forget("one")
-        return [*said, await reports(worker, 3), await reports(worker, 4, "two")]
+        return [*said, await outcome(worker, 3), await outcome(worker, 4, "two")]
 
 
 async def test_a_process_and_a_thread_report_the_same(plugin: Path) -> None:
     in_process = await everything(ProcessWorker(setup(plugin)))
     assert in_process == await everything(ThreadWorker(setup(plugin)))
-    counts = [said[0]["result"]["measures"]["count"] for said in in_process[1:]]
+    counts = [said["result"]["measures"]["count"] for said in in_process[1:]]
     assert counts == [1, 2, 3, 1, 1]
 
 
@@ -115,7 +135,7 @@ async def test_a_worker_can_be_started_again_and_remembers_nothing(plugin: Path,
     worker = kind(setup(plugin))
     for _ in range(2):
         async with serving(worker):
-            assert (await reports(worker, 0))[0]["result"]["measures"]["count"] == 1
+            assert (await outcome(worker, 0))["result"]["measures"]["count"] == 1
 
 
 @pytest.mark.parametrize("kind", [ProcessWorker, ThreadWorker])
@@ -130,7 +150,69 @@ async def test_a_worker_that_is_down_forgets_without_a_word(plugin: Path, kind: 
 async def test_an_error_that_quotes_no_text_comes_through(plugin: Path) -> None:
     worker = ProcessWorker(setup(plugin))
     async with serving(worker):
-        assert (await reports(worker, 8))[0]["error"] == "OSError: no such file: ?.jpg"
+        assert (await outcome(worker, 8))["error"] == "OSError: no such file: ?.jpg"
+
+
+@pytest.mark.parametrize("kind", [ProcessWorker, ThreadWorker])
+async def test_a_session_is_forgotten_after_the_job_it_is_in(plugin: Path, kind: type[Any]) -> None:
+    worker = kind(setup(plugin))
+    async with serving(worker):
+        order = job(item(1))
+        running = worker.run({**order, "calls": order["calls"] * 2}, [jpeg()])
+        first = await anext(running)
+        worker.forget("one")
+        (second,) = [report async for report in running]
+        counts = [call["outcomes"][0]["result"]["measures"]["count"] for call in (first, second)]
+        assert [*counts, (await outcome(worker, 2))["result"]["measures"]["count"]] == [1, 2, 1]
+
+
+async def test_a_worker_answers_a_ping_while_it_works(plugin: Path) -> None:
+    worker = ProcessWorker(setup(plugin))
+    async with serving(worker):
+        running = worker.run(job(item(11), item(1)), [jpeg()] * 2)
+        await anext(running)
+        began = time.monotonic()
+        await worker.ping()
+        took = time.monotonic() - began
+        (*_, last) = [report async for report in running]
+        assert (last["t"], took < 0.4) == ("call", True)
+        assert worker.rss > 10 * 2**20
+
+
+async def test_a_result_that_is_too_large_to_be_told_is_that_analyzers_error(plugin: Path) -> None:
+    worker = ProcessWorker(setup(plugin))
+    async with serving(worker):
+        error = (await outcome(worker, 12))["error"]
+        assert error.startswith("its result cannot be told: 9000")
+        assert (await outcome(worker, 0))["result"]["measures"]["count"] == 2
+
+
+@pytest.mark.parametrize("kind", [ProcessWorker, ThreadWorker])
+async def test_analyzers_are_closed_when_a_worker_ends(
+    plugin: Path, kind: type[Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with serving(kind(setup(plugin))):
+        pass
+    printed = capfd.readouterr()
+    assert "tiny closes" in printed.out + printed.err
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_worker_that_hangs_is_ended_after_half_a_second_or_at_once(plugin: Path, killed: bool) -> None:
+    worker = ProcessWorker(setup(plugin))
+    await worker.start()
+    ears = asyncio.create_task(worker.listen())
+    await worker.prepare("tiny")
+    worker.run(job(item(6)), [jpeg()])
+    pid, began = worker.pid, time.monotonic()
+    assert pid is not None
+    if killed:
+        worker.kill()
+    await worker.close()
+    took = time.monotonic() - began
+    ears.cancel()
+    await asyncio.wait([ears])
+    assert (alive(pid), took < 0.4) == (False, killed)
 
 
 async def test_a_process_that_cannot_be_made_is_a_worker_that_died(
@@ -155,7 +237,7 @@ def test_a_child_leaves_within_a_second_when_its_socket_closes(plugin: Path, seq
         if seq is not None:
             wire.send(ours, {"t": "prepare", "analyzer": "tiny"})
             assert wire.receive(ours)[0]["state"] == "ready"
-            wire.send(ours, {**job(seq), "t": "job", "id": 0}, jpeg())
+            wire.send(ours, {**job(item(seq)), "t": "job", "id": 0}, jpeg())
             time.sleep(0.1)  # so that it sleeps in there
         ours.close()
         try:
@@ -229,7 +311,7 @@ async def test_a_process_that_dies_in_a_job_costs_its_frame_and_is_replaced(plug
         assert (await made_of(session, 0))["measures"]["count"] == 1
         assert (await made_of(session, 7))["dropped"] == "worker_died"
         await asyncio.sleep(0.2)
-        assert hub.runners["tiny"].reason == "the worker has gone during a job"
+        assert hub.runners["tiny"].reason == "the analyze worker has gone (killed by SIGKILL)"
         assert (await made_of(session, 10))["measures"]["count"] == 1
         (stage,) = session.stages
         assert (stage.analyzed, stage.dropped, session.state) == (2, {"worker_died": 1}, "live")

@@ -15,6 +15,7 @@ from gateway import errors, hookspecs, protocol
 from gateway.analyzer import Analyzer, SessionInfo
 from gateway.api.asyncapi import CLIENT_MESSAGES, SERVER_MESSAGES
 from gateway.app import create_app
+from gateway.commands.plugin_new import New, plugin_new
 from gateway.engine.hub import Hub
 from gateway.engine.metrics import exposition
 from gateway.results import Detection, Result, Sighting
@@ -150,10 +151,17 @@ def test_every_page_is_linked_from_the_readme_or_another_page() -> None:
     assert [page.name for page in DOCS.glob("*.md") if page.resolve() not in linked] == []
 
 
-@pytest.mark.parametrize("file", ["framegate_brightness.py", "pyproject.toml", "tests/test_brightness.py"])
+@pytest.mark.parametrize("file", ["framegate_brightness.py", "tests/test_brightness.py"])
 def test_the_code_of_the_tutorial_is_the_example(file: str) -> None:
     code = (ROOT / "examples/framegate-brightness" / file).read_text()
     assert code in re.findall(r"^```\w+\n(.*?)^```$", AUTHORS.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("file", ["pyproject.toml", "conftest.py"])
+def test_the_rest_of_the_example_is_what_plugin_new_makes(file: str, tmp_path: Path) -> None:
+    assert plugin_new(New("brightness", tmp_path, licence="Apache-2.0")) == 0
+    made = (tmp_path / "framegate-brightness" / file).read_text()
+    assert (ROOT / "examples/framegate-brightness" / file).read_text() == made
 
 
 def test_the_example_has_at_most_40_lines() -> None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import shutil
+import signal
+import socket
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +22,10 @@ from tests.structure.source import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
+STEPS = (
+    *("framegate plugin new", "framegate plugin dev", "framegate plugin test", "pip install -e"),
+    *("pytest", "framegate serve", "framegate plugins", "framegate push", "curl"),
+)
 EXAMPLE = ROOT / "examples" / "framegate-brightness"
 
 
@@ -53,6 +64,81 @@ def test_the_examples_own_tests_pass(fresh: Environment, written: Path) -> None:
     fresh.install(written)
     shutil.copytree(EXAMPLE / "tests", written / "tests")
     fresh.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=written)
+
+
+def test_the_tutorial_done_step_by_step(fresh: Environment, tmp_path: Path) -> None:
+    """Its files are written and its commands run in their order, in a clean environment with the wheel of Framegate."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    tutorial = (ROOT / "docs/writing-an-analyzer.md").read_text().partition("## In five lines")[0]
+    script, mine = _script(tutorial.replace("localhost:8000", f"localhost:{port}"))
+    assert mine <= 40, "lines of the author's in the analyzer"
+    assert [command for command in STEPS if command not in script] == []
+    changes = {
+        "framegate push frames": f"framegate push frames --url http://localhost:{port}",
+        "pip install -e": "pip install",  # the editable kind needs a library from the index
+    }
+    for old, new in changes.items():
+        script = script.replace(old, new)
+    said = _bash(script, fresh, tmp_path, port)
+    assert "brightness on frames; look at it: http://" in said
+    assert re.search(r"frame \d+  brightness 1 light", said), "plugin dev shows what it sees"
+    assert "3 passed" in said
+    assert "15 rules hold" in said
+    assert re.search(r"^brightness +framegate-brightness +0\.1\.0 +brightness .*ready$", said, re.MULTILINE)
+    seen = json.loads(said.strip().rpartition("\n")[2])["analyzers"]["brightness"]
+    assert [detection["label"] for detection in seen["detections"]] == ["light"]
+    assert 0.4 < seen["measures"]["level"] < 0.7
+
+
+def _script(tutorial: str) -> tuple[str, int]:
+    """Its commands, and its files as here-documents, in the order they stand there; and how long the analyzer is."""
+    parts, files = [], iter(("framegate_brightness.py", "tests/test_brightness.py"))
+    lines = []
+    for kind, text in re.findall(r"^```(bash|python)\n(.*?)^```$", tutorial, re.MULTILINE | re.DOTALL):
+        if kind == "bash":
+            parts.append(text)
+        else:
+            parts.append(f"cat > {next(files)} <<'END_OF_FILE'\n{text}END_OF_FILE\n")
+            lines.append(text.count("\n"))
+    assert len(lines) == 2, "the analyzer and its tests"
+    return "".join(parts), lines[0]
+
+
+def _bash(script: str, fresh: Environment, folder: Path, port: str) -> str:
+    foreign = ("FRAMEGATE_", "PYTHON", "VIRTUAL_ENV")
+    ours = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
+    offline = {
+        "PIP_NO_INDEX": "1",
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+    place = {
+        "PATH": f"{fresh.folder / 'bin'}:{ours['PATH']}",
+        "FRAMEGATE_HOME": str(folder / "home"),
+        "FRAMEGATE_PORT": port,
+    }
+    work = folder / "work"
+    work.mkdir()
+    with (folder / "said").open("w") as said, (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            ["bash", "-e", "-c", script],
+            cwd=work,
+            env={**ours, **offline, **place},
+            stdout=said,
+            stderr=log,
+            process_group=0,
+        )
+        try:
+            code = process.wait(250)
+        finally:
+            with suppress(ProcessLookupError):  # the gateway of the fifth step, if the script did not come to its end
+                os.killpg(process.pid, signal.SIGKILL)
+    text = (folder / "said").read_text()
+    assert code == 0, text[-3000:] + (folder / "log").read_text()[-3000:]
+    return text
 
 
 def _analyzers(server: Server) -> dict[str, Any]:

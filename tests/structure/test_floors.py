@@ -12,6 +12,10 @@ NOUNS = (
     *("analyzer", "errors", "events", "frame", "geometry", "hookspecs", "jpeg"),
     *("convert", "function", "permissions", "protocol", "results", "settings", "version"),
 )
+HIGH_TESTING = (
+    *("material", "subject", "class_rules", "result_rules", "process_rules", "examiner", "replaying"),
+    *("conformance", "target", "fixtures"),
+)
 FLOORS: Mapping[str, int] = {
     "gateway": 0,  # only re-exports nouns
     **{f"gateway.{noun}": 0 for noun in NOUNS},
@@ -20,6 +24,8 @@ FLOORS: Mapping[str, int] = {
     "gateway.media": 1,
     "gateway.web": 1,  # what all edges share
     "gateway.testing": 1,
+    # What draws pictures, reads clips or runs a gateway for tests stands as high as the commands it shares them with.
+    **{f"gateway.testing.{noun}": 3 for noun in HIGH_TESTING},
     "gateway.connectors": 2,
     "gateway.sinks": 2,
     "gateway.api": 2,
@@ -38,12 +44,13 @@ EDGES = ("gateway.connectors", "gateway.sinks", "gateway.api")
 # kind of work must not pay for them.
 LATE = {
     *("cv2", "numpy", "onnxruntime", "av", "pydantic", "platformdirs", "httpx2", "rich", "dotenv", "markdown_it"),
-    *("pydantic_settings", "tomllib", "difflib", "ctypes", "packaging"),
+    *("pydantic_settings", "tomllib", "difflib", "ctypes", "packaging", "resource"),
 }
 # Our own modules that are imported inside functions, by who does so and why.
 LATE_OWN = {
     "gateway.cli": ("gateway.commands", "gateway.settings"),  # --help loads no command
     "gateway.commands": ("gateway.commands", "gateway.settings"),  # a command loads what its options ask for
+    "gateway.testing.examiner": ("gateway.testing.replaying",),  # which brings FFmpeg, for no rule
     "gateway.engine.child": ("gateway.engine",),  # each role loads its own half
 }
 

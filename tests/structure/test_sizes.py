@@ -18,8 +18,17 @@ CATCH_ALL = {
     ("gateway/engine/plugins.py", "load"),  # importing a plugin
     ("gateway/engine/host.py", "AnalyzerHost._fitness"),  # an analyzer's own check
     ("gateway/engine/host.py", "AnalyzerHost.prepare"),  # an analyzer's constructor
-    ("gateway/engine/host.py", "AnalyzerHost.run"),  # an analyzer's call
+    ("gateway/engine/host.py", "AnalyzerHost._batch"),  # an analyzer's call about several frames
+    ("gateway/engine/host.py", "_tried"),  # an analyzer's call
     ("gateway/engine/host.py", "_quietly"),  # an analyzer's close
+    ("gateway/testing/subject.py", "Subject.make"),  # an analyzer under examination: its constructor
+    ("gateway/testing/subject.py", "outcome_of"),  # its calls
+    ("gateway/testing/class_rules.py", "examine_options"),  # its schema
+    ("gateway/testing/process_rules.py", "_cycle"),  # its close
+    ("gateway/testing/examiner.py", "answer_to"),  # whatever else it does to the child
+    ("gateway/testing/replaying.py", "_row"),  # an analyzer's call in a replay
+    ("gateway/engine/refresh.py", "_new_code"),  # importing a plugin's new code
+    ("gateway/engine/refresh.py", "_close"),  # an analyzer's close
     ("gateway/engine/hub.py", "Hub._live"),  # a defect of ours costs one session
     ("gateway/engine/supervisor.py", "Supervisor.run"),  # or one worker a restart
 }
