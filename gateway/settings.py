@@ -105,7 +105,7 @@ class Analysis(_Section):
     restarts: int = Field(
         5,
         ge=0,
-        description="An analyzer that costs its worker more lives than this within restarts_s, or in a row, is disabled.",
+        description="An analyzer that costs its worker more lives than this in restarts_s, or in a row, is disabled.",
     )
     restarts_s: float = Field(60.0, gt=0, description="The time in which restarts are counted, in s.")
     quarantine: bool = Field(
@@ -233,9 +233,9 @@ class Settings(BaseSettings):
     log: Log = Field(default_factory=Log)
     analyzers: dict[str, dict[str, Any]] = Field(
         {},
-        description="Options per analyzer, `[analyzers.NAME]`. Each also takes `fps` (frames per second at most), `motion_gate`"
-        " (true or seconds: frames only while something moved within that time) and `labels` (only these are told)."
-        " A stream may ask for others.",
+        description="Options per analyzer, `[analyzers.NAME]`. Each also takes `fps` (frames per second at most),"
+        " `motion_gate` (true or seconds: frames only while something moved within that time) and `labels`"
+        " (only these are told). A stream may ask for others.",
     )
 
     @field_validator("home")

@@ -53,13 +53,15 @@ class Quarantine:
                 written = asyncio.get_running_loop().run_in_executor(None, self._keep, place, about, pictures)
                 new = await written
         except TimeoutError:
-            log.warning("analyzer %s: %s takes too long to write", casualty.runner.name, place)
+            log.warning("analyzer %s: %s takes too long to write", _harmless(casualty.runner.name), place)
             return None
         except (OSError, ValueError, TypeError, RecursionError) as error:
-            log.warning("analyzer %s: its frames are not kept: %s", casualty.runner.name, error)
+            log.warning("analyzer %s: its frames are not kept: %s", _harmless(casualty.runner.name), error)
             return None
         if new:
-            log.warning("analyzer %s: the frames that killed its worker are in %s", casualty.runner.name, place)
+            log.warning(
+                "analyzer %s: the frames that killed its worker are in %s", _harmless(casualty.runner.name), place
+            )
         return place
 
     def _keep(self, place: Path, about: dict[str, Any], pictures: list[bytes]) -> bool:

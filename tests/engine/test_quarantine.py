@@ -81,6 +81,7 @@ def test_only_the_first_set_of_an_analyzer_and_version_is_kept(tmp_path: Path) -
         ("n" * 500, "1", "n" * 64 + "-1"),
         ("späh\udce9r", "1", "sp_h_r-1"),
     ],
+    ids=["path", "dots", "nul and slash", "absolute", "long", "surrogate"],
 )
 def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str, version: str, folder: str) -> None:
     place = kept(tmp_path / "q", casualty(runner(name, version)), "died")

@@ -84,7 +84,7 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class AnalyzerResult:
-    """What one analyzer made of a frame. `detections` is empty if it looked and found nothing, None if it did not look."""
+    """What one analyzer made of a frame. `detections`: empty if it looked and found nothing, None if it did not."""
 
     state: str
     detections: tuple[Detection, ...] | None = None
