@@ -65,8 +65,9 @@ class Detector:
 
     @property
     def batch(self) -> int:
-        """How many pictures at once pay: as many as the graph insists on, else as its device likes."""
-        return self._header.shape[0] or self._network.batch
+        """How many pictures at once pay: as many as the graph insists on, else as its device likes; 0: it takes one."""
+        fixed = self._header.shape[0]
+        return 0 if fixed == 1 else fixed or self._network.batch
 
     def classes(self, labels: Sequence[str]) -> tuple[int, ...]:
         """The class ids of these names. Raises `ValueError` for one the model does not know."""

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -68,7 +69,6 @@ def main() -> None:
     """In the process of its own."""
     if sys.platform == "linux":  # not to outlive a worker that is ended for taking too long
         import ctypes
-        import signal
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     from ultralytics import YOLO

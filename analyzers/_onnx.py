@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 THREADS = "FRAMEGATE_RUNTIME__THREADS"
 
 # Two give 4 to 8 % more frames on a CPU, more of them nothing further; what a GPU likes is a guess, none was measured.
-BATCHES = {CPU: 2, "CUDAExecutionProvider": 16, "TensorrtExecutionProvider": 16}
+BATCHES = {CPU: 1, "CUDAExecutionProvider": 16, "TensorrtExecutionProvider": 16}
 
 Shapes = Sequence[tuple[int, ...]]
 

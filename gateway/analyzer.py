@@ -51,7 +51,7 @@ class Analyzer:
 
     Two more may be set by `__init__`, once it knows its model: `side`, the longer side in px it looks at (None: the
     whole picture), which lets the host decode smaller; and `batch`, how many frames of different sessions
-    `analyze_batch` gains from taking at once.
+    `analyze_batch` gains from taking at once (1: none, though the operator may ask for more; 0: it takes one only).
     """
 
     name: ClassVar[str]

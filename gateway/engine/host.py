@@ -204,9 +204,9 @@ def _batches(analyzer: Analyzer) -> bool:
 
 
 def _about(analyzer: Analyzer) -> Report:
-    """What an analyzer knows once its model is loaded: how many frames it likes at once, and what it runs on."""
+    """What an analyzer knows once its model is loaded: how many frames it likes at once (0: one), what it runs on."""
     device = getattr(analyzer, "device", None)
-    batch = min(MAX_BATCH, max(1, int(analyzer.batch))) if _batches(analyzer) else 1
+    batch = min(MAX_BATCH, max(0, int(analyzer.batch))) if _batches(analyzer) else 0
     return {"batch": batch, "device": None if device is None else str(device)[:MAX_TEXT]}
 
 

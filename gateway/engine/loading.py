@@ -143,7 +143,7 @@ class Loading:
     def _prepared(runner: Runner, report: Report) -> None:
         trace = report.get("traceback")
         if report["state"] == "ready":
-            runner.prepared("ready", batch=report.get("batch", 1), device=report.get("device"))
+            runner.prepared("ready", batch=report.get("batch", 0), device=report.get("device"))
         else:
             runner.prepared("failed", report.get("reason"), trace, missing=not trace)
 

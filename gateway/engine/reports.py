@@ -13,6 +13,7 @@ from typing import Any
 from pydantic_core import SchemaValidator, ValidationError
 from pydantic_core import core_schema as cs
 
+from gateway.engine.plugins import Manifest
 from gateway.results import SEVERITIES, check_label, plain_json
 
 MAX_TEXT, MAX_TRACEBACK = 1000, 20_000  # characters
@@ -64,8 +65,6 @@ def check_hello(hello: Message) -> None:
 
 def check_manifest(item: object) -> None:
     from pydantic import TypeAdapter
-
-    from gateway.engine.plugins import Manifest
 
     try:
         TypeAdapter(Manifest).validate_python(item)
@@ -178,7 +177,7 @@ def _alone() -> SchemaValidator:
 
 @cache
 def _state() -> SchemaValidator:
-    batch = cs.int_schema(ge=1, le=MAX_BATCH, strict=True)
+    batch = cs.int_schema(ge=0, le=MAX_BATCH, strict=True)
     about = {"batch": batch, "device": cs.nullable_schema(_text()), **_TROUBLE}
     states = cs.literal_schema(["ready", "failed"])
     return SchemaValidator(_object(about, t=cs.literal_schema(["state"]), analyzer=_text(), state=states))

@@ -60,7 +60,7 @@ class Runner:
         self.rules = rules
         self.reason: str | None = None
         self.traceback: str | None = None
-        self.batch = 1
+        self.batch = 0
         self.device: str | None = None
         self.quarantine: str | None = None
         self.on_change: Callable[[Runner], None] | None = None
@@ -98,7 +98,7 @@ class Runner:
     @property
     def batch_size(self) -> int:
         """Frames in one call: what the operator set, else what it wishes; 1 for one that takes no batches."""
-        return 1 if self.batch <= 1 else min(self.rules.batch_size or self.batch, MAX_BATCH)
+        return 1 if self.batch == 0 else min(self.rules.batch_size or self.batch, MAX_BATCH)
 
     def refusal(self, now: float) -> str | None:
         """Why it cannot be asked now; None when it can. An open breaker lets one call through when its wait is over."""
@@ -118,7 +118,7 @@ class Runner:
         reason: str | None = None,
         traceback: str | None = None,
         *,
-        batch: int = 1,
+        batch: int = 0,
         device: str | None = None,
         missing: bool = False,
     ) -> None:
@@ -131,7 +131,7 @@ class Runner:
         self._warm = False
         self._lacking = state == "failed" and (missing or reason == self.manifest.missing)
         if state == "ready":
-            self.batch, self.device = max(1, batch), device
+            self.batch, self.device = batch, device
             self.manifest = replace(self.manifest, missing=None)  # it has come
             if self._died_loading:
                 self._deaths.well()

@@ -190,7 +190,7 @@ def test_every_change_of_state_is_told_with_its_reason_and_nothing_else_is() -> 
 
 @pytest.mark.parametrize(
     ("wished", "setting", "size"),
-    [(1, 0, 1), (1, 8, 1), (4, 0, 4), (4, 8, 8), (4, 1, 1), (100_000, 0, 256)],
+    [(0, 0, 1), (0, 8, 1), (1, 0, 1), (1, 8, 8), (4, 0, 4), (4, 8, 8), (4, 1, 1), (100_000, 0, 256)],
 )
 def test_the_operator_decides_on_batches_for_analyzers_that_can(wished: int, setting: int, size: int) -> None:
     runner = Runner(Manifest("a", "plugin", "framegate", "1"), Analysis(batch_size=setting))
