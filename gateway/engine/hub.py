@@ -198,7 +198,7 @@ class Hub:
             raise AtCapacity("the gateway is shutting down", code="draining", retry_after_s=5)
         if len(self.sessions) >= self.settings.limits.max_sessions:
             raise AtCapacity("as many streams are live as may be", retry_after_s=5)
-        plan = self.catalog.plan(request, said=request.options or ())
+        plan = self._plan(request, said=request.options or ())
         stream_id = secrets.token_hex(16)
         session = Session(stream_id, request, self.settings, painter=self.painter, clock=self.clock)
         self._enact(session, plan)
@@ -214,10 +214,20 @@ class Hub:
         `said` are the analyzers that options were named for. Raises as `get`, and `UnknownOption`.
         """
         session = self.get(stream_id)
-        self._enact(session, self.catalog.plan(wish, said=said))
+        self._enact(session, self._plan(wish, said=said))
         session.send_status()
         log.info("stream %s: changed, now with %s", stream_id, ", ".join(s.name for s in session.stages) or "nothing")
         return session
+
+    def _plan(self, wish: SessionRequest, said: Collection[str]) -> Plan:
+        """Raises as the catalog's, but nobody is told that there is no such analyzer before all workers have spoken."""
+        try:
+            return self.catalog.plan(wish, said=said)
+        except UnknownOption as error:
+            if error.code == "unknown_analyzer" and self._unknown:
+                late = f"{error.detail}, so far: plugins are still being imported"
+                raise AtCapacity(late, code="starting", retry_after_s=2) from None
+            raise
 
     def _enact(self, session: Session, plan: Plan) -> None:
         """Give a session the analyzers of a plan. Raises `UnknownOption`, before anything has changed."""

@@ -65,6 +65,21 @@ async def test_needs_are_added_once_and_come_first() -> None:
 
 
 @simulated
+async def test_an_analyzer_is_unknown_only_when_every_worker_has_said_what_it_holds() -> None:
+    async with engine(FakeWorker(MOTION, hello_s=20)) as hub:
+        with pytest.raises(AtCapacity) as early:
+            await hub.open_session(SessionRequest(analyzers=("motino",)))
+        await asyncio.sleep(20)
+        with pytest.raises(UnknownOption) as late:
+            await hub.open_session(SessionRequest(analyzers=("motino",)))
+    assert (early.value.code, early.value.retry_after_s) == ("starting", 2)
+    assert (late.value.code, late.value.detail) == (
+        "unknown_analyzer",
+        "there is no analyzer 'motino'; did you mean motion?",
+    )
+
+
+@simulated
 async def test_an_empty_list_means_no_analyzer() -> None:
     async with engine(FakeWorker(MOTION)) as hub:
         assert names(await hub.open_session(SessionRequest(analyzers=()))) == []
