@@ -63,6 +63,10 @@ def breaks(job: Header) -> Result:
     raise RuntimeError("broken")
 
 
+def sees_rubbish(job: Header) -> Result:
+    raise UnicodeError("the picture does not decode")
+
+
 @dataclass
 class FakeAnalyzer:
     """`call_s` and `load_s` are how long a call and loading take; all but `name` may be changed while it runs."""
@@ -181,6 +185,8 @@ class FakeWorker(Worker):
         self.calls.append(Call(about.name, item["session"]["stream_id"], item["frame"]["seq"], began, now()))
         try:
             return {"result": result_to_json(about.look(item))}
+        except UnicodeError as error:
+            return {"skipped": "undecodable", "reason": str(error)}
         except RuntimeError as error:
             return {"error": f"RuntimeError: {error}", "traceback": "Traceback of it"}
 

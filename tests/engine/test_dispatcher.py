@@ -20,6 +20,7 @@ from tests.doubles import (
     listener,
     nothing,
     play,
+    sees_rubbish,
     stream,
 )
 
@@ -297,6 +298,17 @@ async def test_one_success_closes_the_breaker() -> None:
         await play(session, fps=10, seconds=5)
         assert (hub.runners["broken"].state, hub.runners["broken"].reason) == ("ready", None)
         assert session.stages[0].dropped == {"error": 5, "open": 10 - 1}
+
+
+@simulated
+async def test_a_picture_that_does_not_decode_is_not_held_against_the_analyzer() -> None:
+    worker = FakeWorker(FakeAnalyzer("sharp", 0.01, look=sees_rubbish))
+    async with engine(worker) as hub:
+        session = await stream(hub, "sharp")
+        await play(session, fps=5, seconds=4)
+        (stage,) = session.stages
+        assert (stage.dropped, stage.analyzed) == ({"undecodable": 20}, 0)
+        assert (hub.runners["sharp"].state, hub.runners["sharp"].failures) == ("ready", 0)
 
 
 @simulated
