@@ -163,9 +163,10 @@ class Bench:
         return next(item for item in self.server.get("/api/analyzers")["items"] if item["name"] == name)
 
     def restarts(self, bad: bool) -> int:
-        """Of the bad one's worker, or of all others."""
+        """New processes of the bad one's worker, or of all others: after a death, or after it had grown too large."""
         workers = self.server.get("/status")["workers"]
-        return sum(worker["restarts"] for worker in workers if worker["name"].endswith("/bad.py") is bad)
+        mine = [worker for worker in workers if worker["name"].endswith("/bad.py") is bad]
+        return sum(worker["restarts"] + worker["recycled"] for worker in mine)
 
     def faults(self) -> Counter[str]:
         """What the bad one says that it did."""
