@@ -9,7 +9,6 @@ import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -19,6 +18,7 @@ import httpx2
 from gateway.commands.child import HOST, GatewayFailed, gateway_process
 from gateway.commands.dev_screen import DevScreen
 from gateway.commands.dev_source import dev_source
+from gateway.commands.first_start import own_gateways_token
 from gateway.commands.ports import next_free
 from gateway.commands.push import feed
 from gateway.commands.saved import SavedFile
@@ -51,15 +51,23 @@ class Dev:
 
 def plugin_dev(settings: Settings, wish: Dev) -> int:
     """The exit code: 0 when it was stopped. Raises `SystemExit` for what makes no sense."""
-    folder = settings.home / "dev"
-    token = settings.auth_token.get_secret_value() if settings.auth_token else ""
-    _leave_out(wish.file)
+    log = _log(settings, wish)
+    token = own_gateways_token(settings)
+    leave_out(wish.file)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        log.parent.mkdir(parents=True, exist_ok=True)
         source = dev_source(wish.source, wish.fps)
-        return asyncio.run(_Run(wish, source, folder / f"{wish.file.stem}.log", token).run())
-    except (GatewayFailed, Refused, SourceFailed, OSError, httpx2.RequestError) as error:
+        return asyncio.run(_Run(wish, source, log, token).run())
+    except BrokenPipeError:  # whoever read what we print has gone
+        raise
+    except httpx2.RequestError as error:
+        raise SystemExit(f"plugin dev: the gateway has gone ({error}); its log: {_log(settings, wish)}") from None
+    except (GatewayFailed, Refused, SourceFailed, OSError) as error:
         raise SystemExit(f"plugin dev: {error}") from None
+
+
+def _log(settings: Settings, wish: Dev) -> Path:
+    return settings.home / "dev" / f"{wish.file.stem}.log"
 
 
 class _Run:
@@ -67,18 +75,18 @@ class _Run:
 
     def __init__(self, wish: Dev, source: Source, log: Path, token: str) -> None:
         self.wish, self.source, self._log = wish, source, log
+        self.token = token
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.screen = DevScreen(trace=wish.trace, json=wish.json)
         self.file = SavedFile(wish.file)
         self.options = _options(wish.options)
         self.stop = asyncio.Event()
+        self._timed = False
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self.stop.set)
-        if self.wish.seconds is not None:
-            loop.call_later(self.wish.seconds, self.stop.set)
         port = next_free(HOST, self.wish.port)
         while not self.stop.is_set():
             async with gateway_process(port, self._log, "--plugin", str(self.wish.file.resolve())) as child:
@@ -87,6 +95,12 @@ class _Run:
                 async with httpx2.AsyncClient(base_url=base, headers=self._headers, timeout=10.0) as http:
                     await _Life(self, http, base).run()
         return 0
+
+    def begin(self) -> None:
+        """There is something to see: the seconds that were asked for count from now."""
+        if self.wish.seconds is not None and not self._timed:
+            self._timed = True
+            asyncio.get_running_loop().call_later(self.wish.seconds, self.stop.set)
 
 
 class _Life:
@@ -98,10 +112,12 @@ class _Life:
         self._names: list[str] = []
         self._stream = ""
         self._code: Code | None = None
+        self._worker: int | None = None
 
     async def run(self) -> None:
         plugin = await self._plugin()
-        self._names = plugin["analyzers"]
+        self._names, self._worker = plugin["analyzers"], plugin["worker"]["pid"]
+        self._run.begin()
         if not self._names:
             self._broken(plugin)
             await _first_of(self._next_save(), self._run.stop.wait())
@@ -116,17 +132,12 @@ class _Life:
             self._watching(),
             self._run.stop.wait(),
         )
-        try:
-            await _first_of(*feeding)
-        except* SourceFailed as failed:
-            raise failed.exceptions[0] from None
+        await _first_of(*feeding)
 
     def _broken(self, plugin: dict[str, Any]) -> None:
-        trace = (plugin["traceback"] or "there is no analyzer in it").strip()
-        last = trace.rpartition("\n")[2]
-        self._screen.say(
-            "broken", f"{self._run.wish.file} cannot be loaded: {last}\n{trace}\nwaiting for you to save it"
-        )
+        before, _, last = (plugin["traceback"] or "there is no analyzer in it").strip().rpartition("\n")
+        lines = [f"{self._run.wish.file} cannot be loaded: {last}", before, "waiting for you to save it"]
+        self._screen.say("broken", "\n".join(filter(None, lines)))
 
     async def _plugin(self) -> dict[str, Any]:
         path = str(self._run.wish.file.resolve())
@@ -147,7 +158,7 @@ class _Life:
         self._screen.say(
             "stream", f"{', '.join(self._names)} on {self._run.source.name}; look at it: {viewer}", **about
         )
-        target = Target(self._base, self._stream)
+        target = Target(self._base, self._stream, self._run.token)
         return StreamClient(target, ticket["websocket_url"], self._screen.tell, publish=True)
 
     async def _asking(self) -> None:
@@ -183,18 +194,20 @@ class _Life:
         if reason.startswith("not reloaded: "):
             self._refused(reason.removeprefix("not reloaded: "))
             return True
-        if (await self._plugin())["analyzers"] != self._names:
+        plugin = await self._plugin()
+        if plugin["analyzers"] != self._names:
             self._screen.say("restart", "the file has other analyzers now: the gateway is started again")
             return False
-        self._taken(code, answer)
+        same, self._worker = plugin["worker"]["pid"] == self._worker, plugin["worker"]["pid"]
+        self._taken(code, answer, same_worker=same)
         return True
 
     def _refused(self, reason: str) -> None:
         self._screen.say("refused", f"not reloaded, the code before runs on: {reason}", reason=reason)
 
-    def _taken(self, code: Code, answer: dict[str, Any]) -> None:
+    def _taken(self, code: Code, answer: dict[str, Any], *, same_worker: bool) -> None:
         """Say what became of the model. Only text that was taken over is compared with the next."""
-        kept = self._code is not None and code.loads_as(self._code)
+        kept = same_worker and self._code is not None and code.loads_as(self._code)
         self._code = code
         how = "the model stayed loaded" if kept else "the model was loaded anew"
         state = str(answer.get("state"))
@@ -202,24 +215,28 @@ class _Life:
         self._screen.say("reloaded", text, model="kept" if kept else "loaded", state=state)
 
 
-def _leave_out(file: Path) -> None:
+def leave_out(file: Path) -> None:
     """While its file is run, the same plugin as it is installed would be a second one of its name."""
     given = os.environ.get("FRAMEGATE_PLUGINS_OFF")
     off = list(jsonlib.loads(given)) if given else []
     for entry in entry_points(group=ENTRY_POINT_GROUP):
-        found = find_spec(entry.module.partition(".")[0])
-        if found and found.origin and Path(found.origin).name == file.name:
+        place = Path(*entry.module.split("."))
+        parts = file.resolve().parts
+        if any(parts[-len(tail.parts) :] == tail.parts for tail in (place.with_suffix(".py"), place / "__init__.py")):
             off.append(entry.name)
     os.environ["FRAMEGATE_PLUGINS_OFF"] = jsonlib.dumps(off)
 
 
 async def _first_of(*doings: Any) -> None:
-    """Run all until one has finished, then end the others."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(doing) for doing in doings]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
+    """Run all until one has finished, then end the others. Raises what one of them raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(doing) for doing in doings]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                task.cancel()
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
 
 
 def _options(given: tuple[str, ...]) -> dict[str, Any]:

@@ -89,6 +89,7 @@ def _function(wish: New) -> int:
         raise SystemExit(f"plugin new: {file} is there already")
     identifier = wish.underscored + ("_" if iskeyword(wish.underscored) else "")
     argument = "" if identifier == wish.name else f'"{wish.name}"'
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(_filled("function.py", {"identifier": identifier, "argument": argument}))
     print(f"{file}\n\nnext: framegate plugin dev {file}")
     return 0
@@ -168,9 +169,12 @@ def _filled(template: str, words: dict[str, str]) -> str:
 
 
 def _next(top: Path, words: dict[str, str]) -> str:
+    """What to do now, with what it is for."""
     module = words["module"]
-    return f"""
-next: cd {top}
-      framegate plugin dev {module}.py --source frames    to see it work; it is reloaded whenever you save
-      pip install -e ".[test]" && pytest                  for its own tests
-      framegate plugin test {module}.py                   for the contract"""
+    steps = {
+        f"framegate plugin dev {module}.py --source frames": "to see it work; it is reloaded whenever you save",
+        'pip install -e ".[test]" && pytest': "for its own tests",
+        f"framegate plugin test {module}.py": "for the rules that the host relies on",
+    }
+    width = max(map(len, steps))
+    return "\n      ".join([f"\nnext: cd {top}", *(f"{step:<{width}}  {why}" for step, why in steps.items())])

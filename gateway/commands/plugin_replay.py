@@ -6,23 +6,20 @@ import json as jsonlib
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from gateway.commands.plugin_test import host_free
 from gateway.commands.sources import SourceFailed, open_source
 from gateway.commands.table import table
-from gateway.engine.environment import worker_environment
-from gateway.engine.plugins import PluginSpec, discover
 from gateway.testing import probe
 from gateway.testing.conformance import Candidate
 from gateway.testing.difference import Tolerance
 from gateway.testing.probe import ProbeFailed
 from gateway.testing.recording import Comparison, Recording, compare
-from gateway.testing.target import CannotRun, find
+from gateway.testing.sandbox import Sandbox, unenforced
+from gateway.testing.target import CannotRun, Found, find
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -82,9 +79,32 @@ def _base(settings: Settings, wish: Wish, folder: Path) -> Recording | None:
 
 
 def _record(settings: Settings, wish: Wish, plugin: str, file: Path) -> Recording:
-    environment, options = worker_environment(settings), host_free(settings.analyzers)
-    installed = discover(settings.plugins, settings.plugins_off)
-    found = find(plugin, installed, options, environment, analyzer=wish.analyzer)
+    """One run: what is needed first, each analyzer in a process of its own, as confined as its worker would be."""
+    sandbox = Sandbox(settings)
+    candidate = _candidate(find(plugin, sandbox, analyzer=wish.analyzer), plugin)
+    given: dict[str, str] = {}
+    for name, spec in {**candidate.chain, candidate.analyzer: candidate.plugin}.items():
+        saved = file if name == candidate.analyzer else file.with_name(f"{file.stem}-{len(given)}.jsonl")
+        task = {
+            "task": "replay",
+            "plugin": asdict(spec),
+            "analyzer": name,
+            "settings": candidate.settings.get(name, {}),
+            "given": given,
+            "clip": str(Path(wish.clip).resolve()),
+            "fps": wish.fps,
+            "file": str(saved),
+        }
+        environment = sandbox.environment(spec, Path(wish.clip), file.parent)
+        answer = probe.ask(task, environment, limit_s=LIMIT_S)
+        if answer.document is None or "failed" in answer.document:
+            raise CannotRun(answer.fate or str(answer.document["failed"] if answer.document else ""))
+        given = {**given, name: str(saved)}
+    return Recording.read(file)
+
+
+def _candidate(found: Found, plugin: str) -> Candidate:
+    """The one analyzer that is meant. Raises `CannotRun`."""
     if found.broken:
         name, verdict = next(iter(found.broken.items()))
         raise CannotRun(f"plugin {name} does not load: {verdict.reason}")
@@ -92,29 +112,13 @@ def _record(settings: Settings, wish: Wish, plugin: str, file: Path) -> Recordin
         names = ", ".join(one.analyzer for one in found.candidates)
         raise CannotRun(f"{plugin} has several analyzers, choose one with --analyzer: {names}")
     candidate = found.candidates[0]
-    if set(candidate.needs) - set(candidate.chain):
-        lacking = ", ".join(sorted(set(candidate.needs) - set(candidate.chain)))
+    if lacking := ", ".join(sorted(candidate.needs.keys() - candidate.chain.keys())):
         raise CannotRun(
             f"analyzer {candidate.analyzer} needs {lacking}, which cannot run here: see `framegate plugins`"
         )
-    answer = probe.ask(_task(candidate, wish, file), environment, limit_s=LIMIT_S)
-    if answer.document is None or "failed" in answer.document:
-        raise CannotRun(answer.fate or str(answer.document["failed"] if answer.document else ""))
-    return Recording.read(file)
-
-
-def _task(candidate: Candidate, wish: Wish, file: Path) -> Mapping[str, Any]:
-    plugins: list[PluginSpec] = list({spec.name: spec for spec in (*candidate.plugins, candidate.plugin)}.values())
-    return {
-        "task": "replay",
-        "plugins": [asdict(spec) for spec in plugins],
-        "chain": candidate.chain,
-        "analyzer": candidate.analyzer,
-        "settings": candidate.settings,
-        "clip": str(Path(wish.clip).resolve()),
-        "fps": wish.fps,
-        "file": str(file),
-    }
+    if lines := unenforced(found.confined[candidate.plugin.name]):
+        print(f"plugin replay: {'; '.join(lines)}", file=sys.stderr)
+    return candidate
 
 
 def _print(new: Recording, comparison: Comparison | None, *, as_json: bool) -> None:

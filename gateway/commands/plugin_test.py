@@ -9,11 +9,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway.commands.table import table
-from gateway.engine.environment import worker_environment
-from gateway.engine.plugins import discover
 from gateway.testing.conformance import FRAMES, MEMORY_S, Check, held
 from gateway.testing.probe import ProbeFailed
-from gateway.testing.rules import BY_ID, Verdict
+from gateway.testing.rules import BY_ID, Verdict, mend
+from gateway.testing.sandbox import Sandbox, told
 from gateway.testing.target import CannotRun, Found, find
 
 if TYPE_CHECKING:
@@ -37,18 +36,16 @@ def plugin_test(settings: Settings, wish: Wish) -> int:
     """The exit code: 0 if every rule holds, 1 if one is refused, 2 if there was nothing to test or it cannot run."""
     if strange := [rule for rule in wish.rules if rule not in BY_ID]:
         return _cannot(f"there is no rule {strange[0]}; there are {', '.join(BY_ID)}", wish.json)
-    environment = worker_environment(settings)
-    options = host_free(settings.analyzers)
+    sandbox = Sandbox(settings)
     check = Check(
-        environment,
+        sandbox,
         wish.rules or tuple(BY_ID),
         wish.frames or FRAMES,
         LONG_S if wish.frames else MEMORY_S,
         settings.analysis.deadline_s,
     )
     try:
-        installed = discover(settings.plugins, settings.plugins_off)
-        found = find(wish.target, installed, options, environment, analyzer=wish.analyzer)
+        found = find(wish.target, sandbox, analyzer=wish.analyzer)
         seen = {f"plugin {name}": [verdict] for name, verdict in found.broken.items()}
         for candidate in found.candidates:
             seen[candidate.analyzer] = check.run(candidate, None if wish.json else _progress())
@@ -56,11 +53,6 @@ def plugin_test(settings: Settings, wish: Wish) -> int:
         return _cannot(str(error), wish.json)
     _print(seen, found, as_json=wish.json)
     return 0 if all(held(verdicts) for verdicts in seen.values()) else 1
-
-
-def host_free(analyzers: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The options of the analyzers, without those that are the host's."""
-    return {name: {key: value for key, value in options.items() if key != "fps"} for name, options in analyzers.items()}
 
 
 def _cannot(reason: str, as_json: bool) -> int:
@@ -92,10 +84,10 @@ def _print(seen: Mapping[str, Sequence[Verdict]], found: Found, *, as_json: bool
         print(table(("RULE", "STATE", "WHAT WAS SEEN"), map(_row, verdicts)))
         for verdict in verdicts:
             if verdict.state in ("refused", "warning"):
-                print(
-                    f"\n{verdict.rule}: {BY_ID[verdict.rule].asks}\n  {verdict.reason}\n  -> {BY_ID[verdict.rule].mend}"
-                )
+                print(f"\n{verdict.rule}: {BY_ID[verdict.rule].asks}\n  {verdict.reason}\n  -> {mend(verdict)}")
         print(f"\n{_sum(verdicts)}")
+    for name, confined in found.confined.items():
+        print(f"plugin {name} ran as in a worker; {told(confined)}" if confined else f"plugin {name} ended its process")
 
 
 def _row(verdict: Verdict) -> tuple[str, str, str]:
@@ -116,8 +108,7 @@ def _sum(verdicts: Sequence[Verdict]) -> str:
     holds = sum(verdict.state == "holds" for verdict in verdicts)
     if refused:
         return f"refused: {', '.join(refused)}; {holds} of {len(verdicts)} rules hold"
-    rest = len(verdicts) - holds
-    return f"{holds} rules hold" + (f", {rest} do not apply or warn" if rest else "")
+    return "1 rule holds, none is refused" if holds == 1 else f"{holds} rules hold, none is refused"
 
 
 def _document(seen: Mapping[str, Sequence[Verdict]], found: Found) -> dict[str, Any]:
@@ -127,8 +118,9 @@ def _document(seen: Mapping[str, Sequence[Verdict]], found: Found) -> dict[str, 
             {
                 "name": name,
                 "version": found.versions.get(name),
-                "verdicts": [{**asdict(one), "mend": BY_ID[one.rule].mend} for one in verdicts],
+                "verdicts": [{**asdict(one), "mend": mend(one)} for one in verdicts],
             }
             for name, verdicts in seen.items()
         ],
+        "confined": found.confined,
     }

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateway.commands.table import table
-from gateway.engine.environment import approved, worker_environment
+from gateway.engine.environment import approved, worker_environment, worker_options
 from gateway.engine.plugins import PluginSpec, discover
 from gateway.engine.worker import ProcessWorker, WorkerDied, WorkerSetup
 
@@ -53,7 +53,7 @@ async def look(settings: Settings) -> list[Found]:
 async def _ask(settings: Settings, specs: list[PluginSpec]) -> list[Found]:
     """What a worker says of one group's plugins; a group whose worker dies is asked one by one."""
     environment = {**worker_environment(settings, specs), "FRAMEGATE_CHILD_LOG": "CRITICAL"}
-    worker = ProcessWorker(WorkerSetup(tuple(specs), settings.analyzers, environment))
+    worker = ProcessWorker(WorkerSetup(tuple(specs), worker_options(settings), environment))
     try:
         hello = await worker.start()
     except WorkerDied as error:

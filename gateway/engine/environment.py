@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from gateway.engine.confine import VARIABLE, Confinement
 from gateway.engine.plugins import BUILT_IN, PluginSpec, approve
@@ -33,6 +34,14 @@ def worker_environment(settings: Settings, specs: Sequence[PluginSpec] = ()) -> 
         "FRAMEGATE_RUNTIME__ALLOW_PICKLE": "1" if settings.runtime.allow_pickle else "",
         "FRAMEGATE_CHILD_LOG": settings.log.level,
         VARIABLE: _confinement(settings, specs).to_text() if settings.analysis.confine else "",
+    }
+
+
+def worker_options(settings: Settings) -> dict[str, dict[str, Any]]:
+    """The operator's options by analyzer, without those that are the host's alone."""
+    return {
+        name: {key: value for key, value in options.items() if key not in ("fps", "motion_gate")}
+        for name, options in settings.analyzers.items()
     }
 
 

@@ -62,7 +62,7 @@ class ChildProcess:
         self._worker_pid = None
         ours, theirs = socket.socketpair()
         with theirs:
-            arguments = [*_python(), "-u", "-m", "gateway.engine.child", str(theirs.fileno()), self._role]
+            arguments = [*python(), "-u", "-m", "gateway.engine.child", str(theirs.fileno()), self._role]
             try:
                 self._process = subprocess.Popen(
                     arguments,
@@ -164,6 +164,8 @@ def _ending(code: int | None) -> str:
         return f"killed by signal {-code}"
 
 
-def _python() -> list[str]:
-    """Without the current folder among its imports, unless we come from there: what lies there is nobody's plugin."""
+def python() -> list[str]:
+    """What runs a worker. Without the current folder among its imports, unless we come from there: what lies there is
+    nobody's plugin.
+    """
     return [sys.executable] if Path.cwd() == Path(__file__).parents[2] else [sys.executable, "-P"]

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from gateway.engine import wire
+from gateway.engine import refresh, wire
 from gateway.engine.host import AnalyzerHost, Report
 from gateway.engine.mailbox import Closed, Mailbox
 from gateway.engine.plugins import PluginSpec
@@ -263,8 +263,6 @@ class ThreadWorker:
         return report
 
     async def reload(self, analyzer: str) -> Report:
-        from gateway.engine import refresh
-
         report: Report = await _in(self._jobs, refresh.reload, self._host, analyzer)
         return report
 

@@ -28,12 +28,12 @@ def examine_import(subject: Subject) -> Measured:
     """Time and side effects of the import, numpy and OpenCV being there already."""
     for library in ("cv2", "numpy"):
         import_module(library)
-    before, threads, seen = set(sys.modules), threading.active_count(), _listen()
+    before, threads, seen = set(sys.modules), threading.active_count(), listen()
     began = time.perf_counter()
     try:
         subject.load()
     except Unjudged as error:
-        raise Refused(str(error)) from None
+        raise Refused(f"at import: {seen[0]}" if seen else str(error)) from None
     took = time.perf_counter() - began
     if heavy := sorted({name.partition(".")[0] for name in set(sys.modules) - before} & set(HEAVY)):
         raise Refused(f"imports {', '.join(heavy)} at the top of the module")
@@ -46,7 +46,7 @@ def examine_import(subject: Subject) -> Measured:
     return {"seconds": round(took, 3)}
 
 
-def _listen() -> list[str]:
+def listen() -> list[str]:
     """What is done at import that should not be, as it happens. The hook cannot be taken away; the process ends."""
     seen: list[str] = []
 

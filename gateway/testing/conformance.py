@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +13,11 @@ from typing import Any
 
 from gateway.engine.plugins import PluginSpec
 from gateway.testing import material, probe
+from gateway.testing.material import NEEDS
 from gateway.testing.probe import Answer
 from gateway.testing.result_rules import compare_processes
 from gateway.testing.rules import BY_ID, DEADLINE_S, RULES, Rule, Verdict
+from gateway.testing.sandbox import Sandbox
 from gateway.testing.subject import Refused
 
 TIMED = ("import", "deadline")  # run alone, before the others
@@ -32,22 +35,22 @@ Tell = Callable[[Verdict], None]
 class Candidate:
     """An analyzer to be examined: its plugin, its options, and the analyzers it needs with their labels.
 
-    `chain` are those needed analyzers that can run here, in the order of their needs, found in `plugins`.
+    `chain` are those analyzers and what they need in turn, first things first, each with its plugin; nothing if they
+    cannot all run here.
     """
 
     plugin: PluginSpec
     analyzer: str
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    chain: tuple[str, ...] = ()
-    plugins: tuple[PluginSpec, ...] = ()
+    chain: Mapping[str, PluginSpec] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """How to examine: which rules, over how many frames, in which environment."""
+    """How to examine: which rules, over how many frames, within what."""
 
-    environment: Mapping[str, str]
+    sandbox: Sandbox
     rules: tuple[str, ...] = tuple(BY_ID)
     frames: int = FRAMES
     memory_s: float = MEMORY_S
@@ -57,24 +60,29 @@ class Check:
         """The verdicts in the order of the rules; `tell` hears each as soon as it is there."""
         with TemporaryDirectory(prefix="framegate-test-") as folder:
             material.draw(Path(folder))
-            if candidate.chain:
-                candidate = self._see_needs(candidate, Path(folder))
+            if not self._see_needs(candidate, Path(folder)):
+                (Path(folder) / NEEDS).unlink(missing_ok=True)
             return _Run(self, candidate, Path(folder), tell or (lambda verdict: None)).verdicts()
 
-    def _see_needs(self, candidate: Candidate, folder: Path) -> Candidate:
-        """Real results of the needed analyzers; drawn ones if that fails."""
-        answer = probe.ask(
-            {
+    def _see_needs(self, candidate: Candidate, folder: Path) -> bool:
+        """Lay real results of the needed analyzers beside the pictures, each from a process of its own."""
+        seen: dict[str, dict[str, Any]] = {}
+        for number, (name, spec) in enumerate(candidate.chain.items()):
+            task = {
                 "task": "needs",
+                "plugin": asdict(spec),
+                "analyzer": name,
+                "options": candidate.settings.get(name, {}),
+                "needs": dict.fromkeys(list(candidate.chain)[:number], ()),
                 "folder": str(folder),
-                "chain": candidate.chain,
-                "plugins": [asdict(spec) for spec in candidate.plugins],
-                "settings": candidate.settings,
-            },
-            self.environment,
-        )
-        failed = answer.document is None or "failed" in answer.document
-        return replace(candidate, chain=()) if failed else candidate
+            }
+            answer = probe.ask(task, self.sandbox.environment(spec, folder))
+            if answer.document is None or "failed" in answer.document:
+                return False
+            for picture, result in answer.document["seen"].items():
+                seen.setdefault(picture, {})[name] = result
+            (folder / NEEDS).write_text(json.dumps(seen))
+        return True
 
 
 class _Run:
@@ -143,7 +151,8 @@ class _Run:
             "deadline_s": self._check.deadline_s,
         }
         limit_s = probe.LIMIT_S + 3 * self._check.memory_s
-        environment = {**self._check.environment, "PYTHONHASHSEED": seed, **(STEADY if rule.id in STEADIED else {})}
+        own = self._check.sandbox.environment(self._candidate.plugin, self._folder)
+        environment = {**own, "PYTHONHASHSEED": seed, **(STEADY if rule.id in STEADIED else {})}
         answer = probe.ask(task, environment, limit_s=limit_s, patience=self._patience)
         if answer.hung:  # it will again, and each rule would wait as long
             self._patience = probe.IMPATIENT
@@ -158,11 +167,10 @@ def _verdict(rule: Rule, answer: Answer) -> Verdict:
     return Verdict(rule.id, **answer.document)
 
 
-def look(
-    specs: Iterable[PluginSpec], settings: Mapping[str, Mapping[str, Any]], environment: Mapping[str, str]
-) -> Answer:
-    """The manifests of these plugins, as a child process reads them."""
-    return probe.ask({"task": "look", "plugins": [asdict(spec) for spec in specs], "settings": settings}, environment)
+def look(spec: PluginSpec, sandbox: Sandbox) -> Answer:
+    """The manifests of a plugin, as a child process reads them."""
+    task = {"task": "look", "plugins": [asdict(spec)], "settings": sandbox.options}
+    return probe.ask(task, sandbox.environment(spec))
 
 
 def held(verdicts: Iterable[Verdict]) -> bool:

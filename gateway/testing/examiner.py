@@ -12,17 +12,17 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from gateway.analyzer import Analyzer, SessionInfo, fill_options
 from gateway.convert import to_result
+from gateway.engine.confine import confine_as_told
 from gateway.engine.host import AnalyzerHost
-from gateway.engine.plugins import Loaded, PluginSpec, load
-from gateway.frame import Frame
-from gateway.results import Result, result_to_json
+from gateway.engine.plugins import PluginSpec
+from gateway.results import result_to_json
 from gateway.testing import class_rules, process_rules, result_rules
-from gateway.testing.material import Material, Moment
+from gateway.testing.material import Moment
 from gateway.testing.subject import Announcer, Refused, Subject, Unjudged, one_line
 
 Task = Mapping[str, Any]
@@ -46,45 +46,24 @@ RULES: dict[str, Callable[[Subject], dict[str, Any]]] = {
 
 
 def look(task: Task, announcer: Announcer) -> dict[str, Any]:
-    """The manifests of the plugins, and what each analyzer lacks."""
+    """The manifests of the plugins, what each analyzer lacks, and what was done at import that should not be."""
     announcer.begin("import")
-    return AnalyzerHost([PluginSpec(**spec) for spec in task["plugins"]], task["settings"]).hello()
+    seen = class_rules.listen()
+    return {**AnalyzerHost([PluginSpec(**spec) for spec in task["plugins"]], task["settings"]).hello(), "did": seen}
 
 
 def see_needs(task: Task, announcer: Announcer) -> dict[str, Any]:
-    """Run the needed analyzers, in their order, over all pictures; the results lie beside the pictures then."""
-    announcer.begin("import of the needed analyzers")
-    loaded = load([PluginSpec(**spec) for spec in task["plugins"]])
-    material = Material(Path(task["folder"]), {})
-    chain = _chain(loaded, task, announcer)
+    """What a needed analyzer sees in every picture, each a stream of its own: they are used in many orders."""
+    subject = Subject.of(task, announcer)
+    subject.load()
+    analyzer = subject.make()
     seen = {}
-    for number, name in enumerate(material.names):
-        announcer.begin(f"the needed analyzers on {name}")
-        frame = material.frame(Moment(name, number, number * 0.2))
-        seen[name] = {need: result_to_json(result) for need, result in _see(chain, frame, name).items()}
-    (Path(task["folder"]) / "needs.json").write_text(json.dumps(seen))
-    return {"analyzers": [analyzer.name for analyzer in chain]}
-
-
-def _chain(loaded: Loaded, task: Task, announcer: Announcer) -> list[Analyzer]:
-    made = []
-    for name in task["chain"]:
-        announcer.begin(f"load {name}")
-        cls, _ = loaded.analyzers[name]
-        made.append(cls(fill_options(cls, task["settings"].get(name, {}))))
-    return made
-
-
-def _see(chain: list[Analyzer], frame: Frame, stream_id: str) -> dict[str, Result]:
-    """Each picture as a stream of its own: the pictures are used in many orders."""
-    results: dict[str, Result] = {}
-    for analyzer in chain:
-        given = Frame(
-            frame.seq, frame.received_at, frame.width, frame.height, frame.jpeg, at=frame.at, results=dict(results)
-        )
-        memory = analyzer.open(SessionInfo(stream_id, options=analyzer.options))
-        results[analyzer.name] = to_result(analyzer.analyze(given, memory), given, analyzer.labels)
-    return results
+    for number, name in enumerate(subject.material.names):
+        frame = subject.material.frame(Moment(name, number, number * 0.2))
+        memory = subject.open(analyzer, name)
+        announcer.begin(f"{subject.name} on {name}")
+        seen[name] = result_to_json(to_result(analyzer.analyze(frame, memory), frame, analyzer.labels))
+    return {"seen": seen}
 
 
 def examine(task: Task, announcer: Announcer) -> dict[str, Any]:
@@ -104,13 +83,13 @@ def examine(task: Task, announcer: Announcer) -> dict[str, Any]:
     return {"state": "holds", "measured": measured}
 
 
-def answer_to(task: Task, announcer: Announcer) -> dict[str, Any]:
-    """What the parent asked for; a failure outside any rule is `failed`."""
+def answer_to(task: Task, announcer: Announcer, out: IO[str] | None = None) -> dict[str, Any]:
+    """What the parent asked for; a failure outside any rule is `failed`. `out` is where a replay is written to."""
     try:
-        if task["task"] == "replay":
+        if out is not None:
             from gateway.testing.replaying import replay
 
-            return replay(task, announcer)
+            return replay(task, announcer, out)
         return {"look": look, "needs": see_needs, "rule": examine}[task["task"]](task, announcer)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code
         return {"failed": one_line(error)}
@@ -121,7 +100,10 @@ def main() -> None:
     task = json.loads(sys.stdin.buffer.read())
     signal.alarm(int(task["limit_s"]) + 30)  # by default it ends the process, whatever native code does
     logging.basicConfig(level=logging.CRITICAL)
-    announcer.finish(answer_to(task, announcer))
+    with Path(task["file"]).open("w") if "file" in task else nullcontext() as out:
+        confined = confine_as_told()  # the last thing before foreign code
+        answer = answer_to(task, announcer, out)
+    announcer.finish({**answer, "confined": confined} if task["task"] == "look" else answer)
     os._exit(0)  # a plugin's threads do not keep us
 
 

@@ -28,6 +28,7 @@ SCENES, STEP_S, BEGIN_S = 40, 0.2, 3.0  # of the drawn yard: a person comes, sta
 LARGE = 8
 SIZES = ("1x1", "3x5", "17x641", "641x17", "grey", "progressive", "7680x4320", "160x120", "320x240")
 CONTENTS = ("black", "white", "noise", "board")
+NEEDS = "needs.json"
 RECEIVED_S = 5000.0  # the gateway's clock is not the stream's
 
 SCENE_NAMES = tuple(f"scene-{number:02}" for number in range(SCENES))
@@ -126,7 +127,7 @@ class Material:
 
     @cached_property
     def _seen(self) -> dict[str, Any]:
-        file = self._folder / "needs.json"
+        file = self._folder / NEEDS
         return json.loads(file.read_text()) if file.exists() else {}
 
     @property

@@ -7,13 +7,14 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
+
+from gateway.engine.process import python
 
 LIMIT_S = 180.0  # all of a task
 START = "start"
@@ -82,7 +83,7 @@ def ask(
 
 def _start(writing: int, environment: Mapping[str, str], errors: IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "gateway.testing.examiner", str(writing)],
+        [*python(), "-m", "gateway.testing.examiner", str(writing)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=errors,

@@ -1,4 +1,4 @@
-"""Replay, in the child process: a clip through an analyzer, every frame at its own time, its needs first."""
+"""Replay, in the child process: a clip through an analyzer, every frame at its own time."""
 
 from __future__ import annotations
 
@@ -6,45 +6,46 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from gateway.analyzer import Analyzer, SessionInfo, fill_options
+from gateway.analyzer import Analyzer, SessionInfo
 from gateway.commands.sources import Files, Picture, Video, open_source
 from gateway.convert import to_result
-from gateway.engine.plugins import PluginSpec, load
+from gateway.engine.plugins import Manifest, PluginSpec, load
 from gateway.frame import Frame
 from gateway.jpeg import read_header
-from gateway.results import Result, result_to_json
-from gateway.testing.recording import FORMAT, Row, event_rows
-from gateway.testing.subject import Announcer, one_line
+from gateway.results import result_from_json, result_to_json
+from gateway.testing.recording import FORMAT, Recording, Row, event_rows
+from gateway.testing.subject import Announcer, one_line, own_options
 
 STREAM = "replay"
 TIMES = "frames.jsonl"
 
 
-def replay(task: Mapping[str, Any], announcer: Announcer) -> dict[str, Any]:
-    """Write the recording of one run to the task's file; the counts as answer."""
-    loaded = load([PluginSpec(**spec) for spec in task["plugins"]])
-    chain = []
-    for name in (*task["chain"], task["analyzer"]):
-        announcer.begin(f"load {name}")
-        if name not in loaded.analyzers:
-            return {"failed": f"analyzer {name} does not load: {_last(loaded.failed)}"}
-        cls, _ = loaded.analyzers[name]
-        chain.append(cls(fill_options(cls, task["settings"].get(name, {}))))
+def replay(task: Mapping[str, Any], announcer: Announcer, out: IO[str]) -> dict[str, Any]:
+    """Write the recording of one analyzer's run; the counts as answer.
+
+    The task's `given` are recordings of what it needs, by name, in the order in which those were made.
+    """
+    announcer.begin(f"load {task['analyzer']}")
+    loaded = load([PluginSpec(**task["plugin"])])
+    if task["analyzer"] not in loaded.analyzers:
+        return {"failed": f"analyzer {task['analyzer']} does not load: {_last(loaded.failed)}"}
+    cls, _ = loaded.analyzers[task["analyzer"]]
+    analyzer = cls(own_options(cls, task["settings"]))
+    given = {name: Recording.read(Path(file)) for name, file in task["given"].items()}
     counts = {"frames": 0, "errors": 0, "detections": 0, "events": 0}
-    with Path(task["file"]).open("w") as out:
-        out.write(_line(_header(task, chain, loaded.manifests)))
-        rows = []
-        for row in _rows(task, chain, announcer):
-            out.write(_line(row))
-            rows.append(row)
-            counts["frames"] += 1
-            counts["errors"] += "error" in row
-            counts["detections"] += len(row.get("result", {}).get("detections", ()))
-        for event in event_rows(rows):
-            out.write(_line({"event": event}))
-            counts["events"] += 1
+    out.write(_line(_header(task, analyzer, loaded.manifests[cls.name], given)))
+    rows = []
+    for row in _rows(task, analyzer, given, announcer):
+        out.write(_line(row))
+        rows.append(row)
+        counts["frames"] += 1
+        counts["errors"] += "error" in row
+        counts["detections"] += len(row.get("result", {}).get("detections", ()))
+    for event in event_rows(rows):
+        out.write(_line({"event": event}))
+        counts["events"] += 1
     return counts
 
 
@@ -52,16 +53,16 @@ def _last(failed: Mapping[str, str]) -> str:
     return next(iter(failed.values()), "there is none of that name").strip().rpartition("\n")[2]
 
 
-def _header(task: Mapping[str, Any], chain: list[Analyzer], manifests: Mapping[str, Any]) -> dict[str, Any]:
-    *needs, last = chain
-    about = manifests[last.name]
+def _header(
+    task: Mapping[str, Any], analyzer: Analyzer, about: Manifest, given: Mapping[str, Recording]
+) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "analyzer": last.name,
+        "analyzer": about.name,
         "plugin": about.plugin,
         "version": about.version,
-        "options": result_options(last.options),
-        "needs": [{"analyzer": one.name, "version": manifests[one.name].version} for one in needs],
+        "options": result_options(analyzer.options),
+        "needs": [{"analyzer": name, "version": need.header["version"]} for name, need in given.items()],
         "clip": {"name": Path(task["clip"]).name, "sha256": digest(Path(task["clip"]))},
         "fps": task["fps"],
     }
@@ -78,25 +79,29 @@ def _line(item: Mapping[str, Any]) -> str:
     return json.dumps(item, separators=(",", ":"), sort_keys=True) + "\n"
 
 
-def _rows(task: Mapping[str, Any], chain: list[Analyzer], announcer: Announcer) -> Iterator[Row]:
-    memories = [analyzer.open(SessionInfo(STREAM, options=analyzer.options)) for analyzer in chain]
+def _rows(
+    task: Mapping[str, Any], analyzer: Analyzer, given: Mapping[str, Recording], announcer: Announcer
+) -> Iterator[Row]:
+    memory = analyzer.open(SessionInfo(STREAM, options=analyzer.options))
     for seq, picture in enumerate(pictures(task["clip"], task["fps"])):
         announcer.begin(f"analyze() of frame {seq} of the clip")
-        yield _row(chain, memories, seq, picture)
+        yield _row(analyzer, memory, {name: need.rows[seq] for name, need in given.items()}, seq, picture)
 
 
-def _row(chain: list[Analyzer], memories: list[Any], seq: int, picture: Picture) -> Row:
-    """What the last of the chain sees in one picture, or why it does not."""
-    header = read_header(picture.jpeg)
-    results: dict[str, Result] = {}
+def _row(analyzer: Analyzer, memory: Any, given: Mapping[str, Row], seq: int, picture: Picture) -> Row:
+    """What the analyzer sees in one picture, or why it does not."""
     row: Row = {"seq": seq, "at": round(picture.at, 6)}
-    for analyzer, memory in zip(chain, memories, strict=True):
-        frame = Frame(seq, picture.at, header.width, header.height, picture.jpeg, at=picture.at, results=dict(results))
-        try:
-            results[analyzer.name] = to_result(analyzer.analyze(frame, memory), frame, analyzer.labels)
-        except Exception as error:  # noqa: BLE001 - foreign code
-            return {**row, "error": f"{analyzer.name}: {one_line(error)}"}
-    return {**row, "result": result_to_json(results[chain[-1].name])}
+    for need in given.values():
+        if "error" in need:
+            return {**row, "error": need["error"]}
+    header = read_header(picture.jpeg)
+    results = {name: result_from_json(need["result"]) for name, need in given.items()}
+    frame = Frame(seq, picture.at, header.width, header.height, picture.jpeg, at=picture.at, results=results)
+    try:
+        result = to_result(analyzer.analyze(frame, memory), frame, analyzer.labels)
+    except Exception as error:  # noqa: BLE001 - foreign code
+        return {**row, "error": f"{analyzer.name}: {one_line(error)}"}
+    return {**row, "result": result_to_json(result)}
 
 
 def pictures(clip: str, fps: float | None) -> Iterator[Picture]:

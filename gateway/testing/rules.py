@@ -36,6 +36,8 @@ class Verdict:
     measured: dict[str, Any] = field(default_factory=dict)
 
 
+DENIED = "a worker has no network and no files but its own unless `permissions` asks for more: docs/plugin-safety.md"
+
 RULES = (
     Rule(
         "import",
@@ -122,3 +124,8 @@ RULES = (
     ),
 )
 BY_ID = {rule.id: rule for rule in RULES}
+
+
+def mend(verdict: Verdict) -> str:
+    """What to do about a verdict."""
+    return DENIED if "PermissionError" in verdict.reason else BY_ID[verdict.rule].mend

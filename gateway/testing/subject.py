@@ -7,7 +7,7 @@ import os
 import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,7 +96,7 @@ class Subject:
         return self.cls
 
     def options(self) -> Any:
-        return fill_options(self.cls, self.settings)
+        return own_options(self.cls, self.settings)
 
     def make(self) -> Analyzer:
         """A new object of it. Raises `Unjudged` if it cannot be made."""
@@ -123,6 +123,12 @@ class Subject:
             return [Outcome("raised", f"open(): {opened.text}")]
         memory = opened.result
         return [self.call(analyzer, self.material.frame(moment), memory) for moment in moments]
+
+
+def own_options(cls: type[Analyzer], chosen: Mapping[str, Any]) -> Any:
+    """Its options as the operator chose them; `labels` are the host's to heed unless it has an option of that name."""
+    known = {field.name for field in fields(cls.Options)}
+    return fill_options(cls, {key: value for key, value in chosen.items() if key != "labels" or key in known})
 
 
 def outcome_of(call: Callable[[], Any]) -> Outcome:

@@ -12,8 +12,7 @@ from typing import Any
 from gateway.engine.plugins import PluginSpec
 from gateway.testing.conformance import Candidate, look
 from gateway.testing.rules import Verdict
-
-Settings = Mapping[str, Mapping[str, Any]]
+from gateway.testing.sandbox import Sandbox
 
 
 class CannotRun(Exception):
@@ -22,33 +21,32 @@ class CannotRun(Exception):
 
 @dataclass(slots=True)
 class Found:
-    """The analyzers of a target that can run, and the verdict on plugins that do not even load."""
+    """The analyzers of a target that can run, and the verdict on plugins that do not even load.
+
+    `confined` says by plugin what its process gave up, and how.
+    """
 
     candidates: list[Candidate] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     broken: dict[str, Verdict] = field(default_factory=dict)
+    confined: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
 
-def find(
-    target: str,
-    installed: Sequence[PluginSpec],
-    settings: Settings,
-    environment: Mapping[str, str],
-    *,
-    analyzer: str | None = None,
-) -> Found:
+def find(target: str, sandbox: Sandbox, *, analyzer: str | None = None) -> Found:
     """Look at a target in a child process. Raises `CannotRun`."""
-    named = _specs(target, installed)
+    installed = sandbox.plugins()
+    named = sandbox.approved(_specs(target, installed))
     specs, wanted = (named, analyzer) if named else (installed, analyzer or target)
     found, manifests = Found(), []
     for spec in specs:
-        manifests += _manifests(spec, settings, environment, found)
+        manifests += _manifests(spec, sandbox, found)
     chosen = [item for item in manifests if wanted in (None, item["name"])]
     if not chosen and (not found.broken or not named):
         raise CannotRun(_no_analyzer(wanted or target, manifests))
-    if not named:
-        found.broken.clear()  # of others
-    others = _Others(installed, settings, environment)
+    if not named:  # the rest is of others
+        found.broken.clear()
+        found.confined = {item["plugin"]: found.confined[item["plugin"]] for item in chosen}
+    others = _Others(installed, sandbox)
     for item in chosen:
         _runs(item)
         found.versions[item["name"]] = item["version"]
@@ -73,18 +71,23 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()  # PEP 503
 
 
-def _manifests(
-    spec: PluginSpec, settings: Settings, environment: Mapping[str, str], found: Found
-) -> list[dict[str, Any]]:
-    answer = look([spec], settings, environment)
-    document = answer.document or {"failed": {spec.name: answer.fate}, "analyzers": []}
+def _manifests(spec: PluginSpec, sandbox: Sandbox, found: Found) -> list[dict[str, Any]]:
+    answer = look(spec, sandbox)
+    document = answer.document or {"failed": answer.fate}
     if isinstance(document["failed"], str):
-        document = {"failed": {spec.name: document["failed"]}, "analyzers": []}
+        document = {"failed": {spec.name: document["failed"]}, "analyzers": [], "did": [], "confined": {}}
     if reason := document["failed"].get(spec.name):
-        rule = "contract" if "check_analyzer" in reason else "import"
-        found.broken[spec.name] = Verdict(rule, "refused", reason.strip().rpartition("\n")[2])
+        found.broken[spec.name] = _broken(reason, document["did"])
+    found.confined[spec.name] = document["confined"]
     manifests: list[dict[str, Any]] = document["analyzers"]
     return manifests
+
+
+def _broken(reason: str, did: Sequence[str]) -> Verdict:
+    """The verdict on a plugin that does not load, for this reason, after it did this."""
+    if "check_analyzer" in reason:
+        return Verdict("contract", "refused", reason.strip().rpartition("\n")[2])
+    return Verdict("import", "refused", f"at import: {did[0]}" if did else reason.strip().rpartition("\n")[2])
 
 
 def _runs(item: Mapping[str, Any]) -> None:
@@ -104,36 +107,28 @@ def _no_analyzer(name: str, manifests: Iterable[Mapping[str, Any]]) -> str:
 class _Others:
     """The analyzers that others need, looked up once and only if somebody needs one."""
 
-    def __init__(self, installed: Sequence[PluginSpec], settings: Settings, environment: Mapping[str, str]) -> None:
-        self._installed, self._settings, self._environment = installed, settings, environment
+    def __init__(self, installed: Sequence[PluginSpec], sandbox: Sandbox) -> None:
+        self._installed, self._sandbox = installed, sandbox
         self._known: dict[str, tuple[Mapping[str, Any], PluginSpec]] | None = None
 
     def candidate(self, spec: PluginSpec, item: Mapping[str, Any], own: Iterable[Mapping[str, Any]]) -> Candidate:
         """An analyzer with what it needs: run for real where all of it can run, else drawn."""
+        options = self._sandbox.options
         if not item["needs"]:
-            return Candidate(spec, item["name"], self._settings)
+            return Candidate(spec, item["name"], options)
         known = {**self._all(), **{one["name"]: (one, spec) for one in own if one["plugin"] == spec.name}}
         labels = {need: tuple(known[need][0]["labels"]) if need in known else () for need in item["needs"]}
-        chain = _ordered(item["needs"], known)
-        plugins = {known[name][1] for name in chain}
-        return Candidate(
-            spec, item["name"], self._settings, labels, tuple(chain), tuple(sorted(plugins, key=lambda one: one.name))
-        )
+        chain = {name: known[name][1] for name in _ordered(item["needs"], known)}
+        return Candidate(spec, item["name"], options, labels, chain)
 
     def _all(self) -> dict[str, tuple[Mapping[str, Any], PluginSpec]]:
+        """Each plugin by itself: one may take its process along. Of two of one name the first has it."""
         if self._known is None:
-            by_name = {spec.name: spec for spec in self._installed}
-            self._known = {item["name"]: (item, by_name[item["plugin"]]) for item in self._look()}
+            self._known = {}
+            for spec in self._installed:
+                for item in _manifests(spec, self._sandbox, Found()):
+                    self._known.setdefault(item["name"], (item, spec))
         return self._known
-
-    def _look(self) -> list[dict[str, Any]]:
-        """All at once; one by one if one of them takes the process along."""
-        answer = look(self._installed, self._settings, self._environment)
-        if answer.document is not None and not isinstance(answer.document["failed"], str):
-            return list(answer.document["analyzers"])
-        return [
-            item for spec in self._installed for item in _manifests(spec, self._settings, self._environment, Found())
-        ]
 
 
 def _ordered(needs: Iterable[str], known: Mapping[str, tuple[Mapping[str, Any], PluginSpec]]) -> list[str]:

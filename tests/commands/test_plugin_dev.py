@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from gateway.commands.dev_screen import DevScreen
+from gateway.commands.plugin_dev import leave_out
 from gateway.commands.saved import SavedFile
 from tests.pictures import picture
 from tests.server import eventually, running
@@ -157,6 +158,7 @@ def test_its_pictures_may_be_files_or_a_stream_of_a_running_gateway(tmp_path: Pa
         (["--source", "/no/such/clip"], "plugin dev: /no/such/clip: no such file, device or folder"),
         (["--source", "http://127.0.0.1:9/"], "plugin dev: http://127.0.0.1:9/ names no stream"),
         (["--option", "nothing"], "plugin dev: --option expects KEY=VALUE, got 'nothing'"),
+        (["--option", "level=1"], "plugin dev: POST /stream/request: 422: analyzer word has no option level"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path: Path, arguments: list[str], line: str) -> None:
@@ -166,6 +168,72 @@ def test_a_mistake_is_one_line(tmp_path: Path, arguments: list[str], line: str) 
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith(line)
+
+
+def started(folder: Path, code: str, *arguments: str) -> subprocess.Popen[str]:
+    (folder / "word.py").write_text(code)
+    command = [sys.executable, "-m", "gateway", "plugin", "dev", str(folder / "word.py"), "--trace", *arguments]
+    environment = {**os.environ, "FRAMEGATE_HOME": str(folder / "home")}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
+
+
+@pytest.mark.e2e
+def test_a_gateway_that_goes_is_one_line(tmp_path: Path) -> None:
+    with started(tmp_path, CODE, "--json") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        gateway = json.loads(process.stdout.readline())["pid"]
+        next(line for line in process.stdout if '"call"' in line)
+        psutil.Process(gateway).kill()
+        said = process.stderr.read()
+    assert (process.returncode, said.count("\n")) == (1, 1)
+    assert said.startswith("plugin dev: the gateway has gone (")
+    assert said.endswith(f"its log: {tmp_path / 'home' / 'dev' / 'word.log'}\n")
+
+
+@pytest.mark.e2e
+def test_a_reader_that_has_enough_ends_it_quietly(tmp_path: Path) -> None:
+    with started(tmp_path, CODE, "--json") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        gateway = json.loads(process.stdout.readline())["pid"]
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    eventually(lambda: not psutil.pid_exists(gateway))
+
+
+@pytest.mark.e2e
+def test_what_a_worker_may_not_do_is_told_with_the_line_that_grants_it(tmp_path: Path) -> None:
+    with author(
+        tmp_path, CODE.replace("    def __init__", '    permissions = ("network",)\n\n    def __init__')
+    ) as dev:
+        said = dev.wait("trouble")
+    assert (said["analyzer"], said["state"]) == ("word", "failed")
+    assert '[plugin_permissions]: "word" = ["network"]' in said["text"]
+
+
+@pytest.mark.parametrize(
+    ("module", "file", "off"),
+    [
+        ("framegate_word", "framegate_word.py", True),
+        ("word", "word/__init__.py", True),
+        ("word.looking", "word/looking.py", True),
+        ("words", "word.py", False),
+        ("word.looking", "looking.py", False),
+    ],
+)
+def test_the_same_plugin_as_it_is_installed_is_left_out(
+    module: str, file: str, off: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAMEGATE_PLUGINS_OFF", '["other"]')
+    about = tmp_path / "word-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: word\nVersion: 1\n")
+    (about / "entry_points.txt").write_text(f"[framegate.plugins]\nword = {module}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    leave_out(tmp_path / file)
+    assert json.loads(os.environ["FRAMEGATE_PLUGINS_OFF"]) == ["other", *(["word"] if off else [])]
 
 
 # --- what an editor does to a file -----------------------------------------------------------------------------------

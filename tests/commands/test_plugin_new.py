@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -132,12 +131,21 @@ def test_what_is_there_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "night.py").read_text() == "mine"
 
 
-def test_an_unknown_licence_and_a_folder_that_is_not_there_are_one_line(tmp_path: Path) -> None:
+def test_an_unknown_licence_and_a_folder_that_is_none_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no licence apache here; did you mean Apache"):
         made(tmp_path, licence="apache")
-    shutil.rmtree(tmp_path)
-    with pytest.raises(SystemExit, match="No such file or directory"):
-        plugin_new(New("night", tmp_path, function=True))
+    (tmp_path / "file").touch()
+    for function in (False, True):
+        with pytest.raises(SystemExit, match=r"plugin new: .*file.*: (Not a directory|File exists)$"):
+            plugin_new(New("night", tmp_path / "file", function=function))
+
+
+@pytest.mark.parametrize("function", [False, True])
+def test_the_folder_it_is_to_lie_in_is_made(tmp_path: Path, *, function: bool) -> None:
+    assert plugin_new(New("night", tmp_path / "not" / "yet", function=function)) == 0
+    assert [path.name for path in (tmp_path / "not" / "yet").iterdir()] == [
+        "night.py" if function else "framegate-night"
+    ]
 
 
 @pytest.mark.parametrize("name", ["darkness", "dark-night", "class"])

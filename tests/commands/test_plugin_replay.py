@@ -60,15 +60,15 @@ def recorded(clip: Path, file: str) -> Recording:
     spec = PluginSpec(Path(file).stem, path=file, version="file")
     saved = Path(file).with_suffix(".jsonl")
     task: dict[str, Any] = {
-        "plugins": [asdict(spec)],
-        "chain": [],
+        "plugin": asdict(spec),
         "analyzer": "lamp",
         "settings": {},
+        "given": {},
         "clip": str(clip),
         "fps": None,
     }
-    with Path(os.devnull).open("wb") as nobody:
-        replay({**task, "file": str(saved)}, Announcer(nobody.fileno()))
+    with Path(os.devnull).open("wb") as nobody, saved.open("w") as out:
+        replay(task, Announcer(nobody.fileno()), out)
     return Recording.read(saved)
 
 

@@ -9,15 +9,19 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
+import cv2
+import numpy as np
 import pytest
 
 from tests.pictures import picture
 from tests.server import Server, eventually, running
-from tests.structure.fresh import Environment
+from tests.structure.fresh import Environment, build_wheel
 from tests.structure.source import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -53,6 +57,25 @@ def test_a_stranger_adds_an_analyzer(fresh: Environment, written: Path, tmp_path
         _sees_light(server)
 
 
+def test_from_plugin_new_to_a_wheel_that_runs(fresh: Environment, tmp_path: Path) -> None:
+    """Both wheels in a clean environment; of the plugin the author has written fewer than 40 lines."""
+    fresh.run("framegate", "plugin", "new", "brightness", "--folder", str(tmp_path / "work"))
+    project = tmp_path / "work" / "framegate-brightness"
+    module = project / "framegate_brightness.py"
+    given, text = set(module.read_text().splitlines()), (EXAMPLE / module.name).read_text()
+    assert 0 < len([line for line in text.splitlines() if line not in given]) < 40
+    module.write_text(text)
+    wheel = build_wheel(project, tmp_path / "dist")
+    with ZipFile(wheel) as archive:
+        assert [name for name in archive.namelist() if ".dist-info/" not in name] == [module.name]
+    fresh.install(wheel)
+    shutil.rmtree(project)
+    with running(tmp_path / "home", command=(fresh.command("framegate"), "serve", "--port", "0")) as server:
+        about = _analyzers(server)["brightness"]
+        assert (about["distribution"], about["version"]) == ("framegate-brightness", "0.1.0")
+        _sees_light(server)
+
+
 def test_a_file_is_a_plugin_too(fresh: Environment, written: Path, tmp_path: Path) -> None:
     file = str(written / "framegate_brightness.py")
     serve = (fresh.command("framegate"), "serve", "--port", "0", "--plugin", file)
@@ -64,6 +87,26 @@ def test_the_examples_own_tests_pass(fresh: Environment, written: Path) -> None:
     fresh.install(written)
     shutil.copytree(EXAMPLE / "tests", written / "tests")
     fresh.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=written)
+
+
+def test_the_fixtures_of_the_tutorial_do_what_it_says(written: Path) -> None:
+    shutil.copy(EXAMPLE / "conftest.py", written)
+    (written / "tests").mkdir()
+    page = (ROOT / "docs/writing-an-analyzer.md").read_text().partition("## Fixtures for pytest")[2]
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page.partition("\n## ")[0], re.MULTILINE | re.DOTALL)
+    (written / "tests" / "test_fixtures.py").write_text(code)
+    clip = cv2.VideoWriter(str(written / "tests" / "street.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (320, 240))
+    for level in range(30):
+        clip.write(np.full((240, 320, 3), 80 + level, np.uint8))
+    clip.release()
+    run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore::DeprecationWarning"]
+    environment = {**os.environ, "PYTHONPATH": str(written)}
+    for update, passed in ((["--update-golden"], "3 passed"), ([], "3 passed")):
+        done = subprocess.run(
+            [*run, *update], cwd=written, env=environment, capture_output=True, text=True, timeout=100
+        )
+        assert passed in done.stdout, done.stdout + done.stderr
+    assert json.loads((written / "tests" / "golden" / "street.json").read_text())["detections"][0]["label"] == "light"
 
 
 def test_the_tutorial_done_step_by_step(fresh: Environment, tmp_path: Path) -> None:
