@@ -123,6 +123,16 @@ def bare(job: str, cores: Cores) -> Iterator[Server]:
 
 
 @contextmanager
+def stock(cores: Cores) -> Iterator[Server]:
+    """`bench.stock`: what the same frameworks do by default."""
+    with (
+        tempfile.TemporaryDirectory(prefix="framegate-bench-") as folder,
+        _running(["-m", "bench.stock"], {}, cores, Path(folder)) as server,
+    ):
+        yield server
+
+
+@contextmanager
 def _running(arguments: list[str], rules: Mapping[str, str], cores: Cores, folder: Path) -> Iterator[Server]:
     """Start it in its own folder, where no settings file lies; wait until it has said its address; stop it."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("FRAMEGATE_")}

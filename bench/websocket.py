@@ -7,7 +7,7 @@ from struct import pack, unpack_from
 
 from bench.servers import Address
 
-TEXT, BINARY, PING, PONG = 1, 2, 9, 10
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 _FIN, _MASKED = 0x80, 0x80
 
 

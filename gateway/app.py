@@ -16,9 +16,14 @@ from starlette.responses import Response
 from starlette.routing import WebSocketRoute
 
 from gateway import logs
-from gateway.api import analyzers, pages, streams, system
+from gateway.access import Access, is_open
+from gateway.api import analyzers, auth, pages, streams, system, tokens
+from gateway.bodies import Bodies
+from gateway.checks import Checks
+from gateway.commands.first_start import with_token
 from gateway.connectors import http
 from gateway.connectors.websocket import StreamSocket
+from gateway.credentials import Credentials
 from gateway.engine.hub import Hub
 from gateway.errors import GatewayError
 from gateway.middleware import RequestLog
@@ -66,7 +71,8 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         settings.home.mkdir(parents=True, exist_ok=True)
-        async with app.state.hub.running():
+        hub: Hub = app.state.hub
+        async with hub.running(), hub.overload.running(), hub.pulse.running():
             yield
 
     app = FastAPI(
@@ -78,9 +84,12 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
     )
-    app.state.hub = Hub(settings)
+    hub = app.state.hub = Hub(settings)
+    credentials = app.state.credentials = _credentials(settings, hub)
     _add_routes(app)
     _add_errors(app)
+    app.add_middleware(Bodies, limits=settings.limits)
+    app.add_middleware(Access, api=app, settings=settings, credentials=credentials)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.allowed_origins,
@@ -89,8 +98,15 @@ def create_app(settings: Settings) -> FastAPI:
         allow_headers=["*"],
         expose_headers=["ETag", "Location", "Link", "X-Request-Id", "X-Frame-Seq", "X-Stream-State"],
     )
-    app.add_middleware(RequestLog)
+    app.add_middleware(Checks, settings=settings, admission=app.state.hub.admission)
+    app.add_middleware(RequestLog, repeat_s=settings.limits.log_repeat_s)
     return app
+
+
+def _credentials(settings: Settings, hub: Hub) -> Credentials:
+    static = settings.auth_token.get_secret_value() if settings.auth_token else None
+    keep_s = settings.stream.ended_kept_s
+    return Credentials(settings.access, static, live=hub.sessions, clock=hub.clock, keep_s=keep_s)
 
 
 def _add_routes(app: FastAPI) -> None:
@@ -99,12 +115,13 @@ def _add_routes(app: FastAPI) -> None:
     Two real routes each, never a redirect: an older client's POST would lose its body or its Authorization.
     """
     app.router.routes.append(WebSocketRoute("/ws/stream/{stream_id}", StreamSocket()))
-    for router in (mjpeg.router, snapshot.router, sse.router, http.router, streams.router):
+    for router in (mjpeg.router, snapshot.router, sse.router, http.router, streams.router, tokens.router):
         app.include_router(router)
-    for router in (system.router, analyzers.router):
+    for router in (system.router, analyzers.router, auth.control):
         app.include_router(router, prefix="/api")
         app.include_router(router, include_in_schema=False)
     pages.add_api_docs(app)
+    app.include_router(auth.pages)
     app.include_router(pages.router)
     app.router.routes.extend(pages.mounts())
 
@@ -140,7 +157,9 @@ def _add_errors(app: FastAPI) -> None:
 def _served_by_uvicorn() -> FastAPI:
     """The application for a bare `uvicorn gateway.app:app`, which lacks what `framegate serve` adds around it."""
     settings = load()
-    logs.set_up(settings.log)
+    if not is_open(settings):
+        settings, _ = with_token(settings)
+    logs.set_up(settings.log, secret=settings.auth_token)
     log.warning(
         "running under a bare uvicorn: no stalled-viewer reset, no drain on SIGTERM, uvicorn's own message limits."
         " `framegate serve` has them"

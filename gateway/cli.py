@@ -41,6 +41,11 @@ Url = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Config = Annotated[Path | None, typer.Option(help="Settings file instead of ./framegate.toml.", metavar="FILE")]
 
+Token = Annotated[
+    str | None,
+    typer.Option(envvar="FRAMEGATE_TOKEN", help="The gateway's token, or one of the stream.", metavar="TOKEN"),
+]
+
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
@@ -64,14 +69,20 @@ def _common(
 
 @app.command()
 def serve(
+    *,
     host: Annotated[str | None, typer.Option(help="Address to listen on.  [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.  [default: 8000]")] = None,
+    auth: Annotated[str | None, typer.Option(help="auto or required.  [default: auto]", metavar="MODE")] = None,
+    tls: Annotated[bool | None, typer.Option("--tls", help="Serve HTTPS; the first start makes a certificate.")] = None,
+    cert: Annotated[Path | None, typer.Option(help="Serve HTTPS with this certificate (PEM).", metavar="FILE")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key (PEM).", metavar="FILE")] = None,
     plugin: Annotated[list[Path] | None, typer.Option(help="Plugin file to load; repeatable.", metavar="FILE")] = None,
     config: Config = None,
     log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR.", metavar="LEVEL")] = None,
 ) -> None:
     """Run the gateway until Ctrl-C."""
-    settings = load_settings(config, host=host, port=port, plugins=plugin, log_level=log_level)
+    door = {"host": host, "port": port, "auth": auth, "tls": tls, "cert": cert, "key": key}
+    settings = load_settings(config, **door, plugins=plugin, log_level=log_level)
     from gateway.commands.serve import serve
 
     serve(settings)
@@ -97,6 +108,8 @@ def push(
         str, typer.Argument(help="Video file, /dev/videoN or its number, picture, folder or glob.", metavar="SOURCE")
     ],
     url: Url = DEFAULT_URL,
+    *,
+    token: Token = None,
     fps: Annotated[float | None, typer.Option(help="At most so many frames per second.", min=0.01)] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Begin again at the end.")] = False,
     analyzers: Annotated[str | None, typer.Option(help="Which analyzers, separated by commas.", metavar="A,B")] = None,
@@ -105,19 +118,20 @@ def push(
     from gateway.commands.push import push
 
     names = [name.strip() for name in analyzers.split(",") if name.strip()] if analyzers is not None else None
-    raise typer.Exit(push(source, url=url, fps=fps, loop=loop, analyzers=names))
+    raise typer.Exit(push(source, url=url, fps=fps, loop=loop, analyzers=names, token=token))
 
 
 @app.command()
 def watch(
     stream: Annotated[str, typer.Argument(help="A stream's id or URL.", metavar="ID|URL")],
     url: Annotated[str, typer.Option(help="The gateway, if only an id is given.", metavar="URL")] = DEFAULT_URL,
+    token: Token = None,
     json: Json = False,
 ) -> None:
     """Print a stream's events as they come, and what its analyzers see."""
     from gateway.commands.watch import watch
 
-    raise typer.Exit(watch(stream, url=url, json=json))
+    raise typer.Exit(watch(stream, url=url, json=json, token=token))
 
 
 @app.command()
@@ -161,6 +175,7 @@ def plugin_new(
 @plugin_app.command("dev")
 def plugin_dev(
     file: Annotated[Path, typer.Argument(help="The plugin's Python file.", metavar="FILE")],
+    *,
     source: Annotated[
         str | None,
         typer.Option(help="Device, video, pictures or URL/stream/ID; a drawn scene if not given.", metavar="SOURCE"),

@@ -4,11 +4,21 @@
     ├── BadMessage            400  4400   not what the protocol allows
     ├── BadImage              422  4422   a picture nobody can read
     ├── ImageTooLarge         413  4413   more bytes or pixels than the limit
+    ├── BodyTooLarge          413  1009   more bytes than the route takes
+    ├── WrongHost             421  4403   a name this gateway does not go by
+    ├── MethodNotAllowed      405  4400   a method no route has
+    ├── BadRange              416  4400   more ranges than anybody needs
     ├── UnknownOption         422  4400   a name that no setting, analyzer or option has
+    ├── NoCredential          401  4401   no credential, or none that holds
+    ├── WrongScope            403  4403   a credential that does not allow this
+    ├── TooManyAttempts       429  4429   too many wrong credentials, says when to come back
     ├── ForeignOrigin         403  4403   a page of another site
     ├── NotFound              404  4404   no such session, analyzer, event
     ├── SessionEnded          404  4404   there was one; says why it ended
     ├── SecondPublisher       409  4409   one publisher at a time
+    ├── TokenLimit            409  4400   a stream has as many tokens as it may
+    ├── TooLate               408  4408   a deadline passed in silence
+    ├── TooFast               429  4429   more than a peer may send
     ├── AtCapacity            503  1013   come back later, says when
     ├── NoPicture             503  1013   nothing to show yet
     └── AnalyzerFailed        500  1011   foreign code broke; never leaves the engine
@@ -45,8 +55,42 @@ class ImageTooLarge(GatewayError):
     status, close_code, code = 413, 4413, "image_too_large"
 
 
+class BodyTooLarge(GatewayError):
+    status, close_code, code = 413, 1009, "body_too_large"
+
+
+class WrongHost(GatewayError):
+    status, close_code, code = 421, 4403, "host"
+
+
+class MethodNotAllowed(GatewayError):
+    status, close_code, code = 405, 4400, "method_not_allowed"
+
+
+class BadRange(GatewayError):
+    status, close_code, code = 416, 4400, "range"
+
+
 class UnknownOption(GatewayError):
     status, close_code, code = 422, 4400, "unknown_option"
+
+
+class NoCredential(GatewayError):
+    """Nobody the gateway knows. `challenge` is the WWW-Authenticate header (RFC 9110 section 11.6.1)."""
+
+    status, close_code, code = 401, 4401, "credential"
+
+    def __init__(self, detail: str, *, code: str | None = None, challenge: str = "Bearer") -> None:
+        super().__init__(detail, code=code)
+        self.challenge = challenge
+
+
+class WrongScope(GatewayError):
+    status, close_code, code = 403, 4403, "scope"
+
+
+class TooManyAttempts(GatewayError):
+    status, close_code, code = 429, 4429, "too_many_attempts"
 
 
 class ForeignOrigin(GatewayError):
@@ -69,6 +113,24 @@ class SessionEnded(GatewayError):
 
 class SecondPublisher(GatewayError):
     status, close_code, code = 409, 4409, "second_publisher"
+
+
+class TokenLimit(GatewayError):
+    status, close_code, code = 409, 4400, "token_limit"
+
+
+class TooLate(GatewayError):
+    status, close_code, code = 408, 4408, "hello_timeout"
+
+
+class TooFast(GatewayError):
+    """`flood`: so much more that going on with it ends the connection."""
+
+    status, close_code, code = 429, 4429, "too_fast"
+
+    def __init__(self, detail: str, *, flood: bool = False, retry_after_s: float | None = 1.0) -> None:
+        super().__init__(detail, retry_after_s=retry_after_s)
+        self.flood = flood
 
 
 class AtCapacity(GatewayError):

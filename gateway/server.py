@@ -1,4 +1,4 @@
-"""The server around the application: our own socket, our own shutdown, and a way to cut off who takes nothing.
+"""The server around the application: our own socket (`listener`), protocols (`http1`, `ws`) and shutdown.
 
 uvicorn is subclassed at its documented seams (`Config(http=, ws=)`, `Server.run(sockets=)`); a plain
 `uvicorn gateway.app:app` has none of this.
@@ -10,133 +10,31 @@ import asyncio
 import logging
 import signal
 import socket
-import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import ssl
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from starlette.types import Message, Send
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.config import STARTUP_FAILURE
 
+from gateway.engine.admission import most_descriptors
 from gateway.engine.hub import Hub
+from gateway.http1 import HttpProtocol
+from gateway.listener import bind
 from gateway.settings import Settings
+from gateway.ws import WebSocketProtocol
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 1024
-SEND_BUFFER = 256 * 1024  # what the kernel may hold for one peer, before its slowness becomes ours to see
-USER_TIMEOUT_MS = 10_000  # unacknowledged data for this long ends the connection (RFC 5482)
-LINGER_S = 1.0  # how long who was refused in the middle of a body has to read why
+__all__ = ["Server", "bind", "make_server"]
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A listening socket whose accepted connections notice a dead peer by themselves. Raises `OSError`."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
-    try:
-        listener.bind((host, port))
-    except OSError:
-        listener.close()
-        raise
-    listener.listen(BACKLOG)
-    return listener
-
-
-def _reset(transport: asyncio.Transport) -> Callable[[], None]:
-    """Cut a connection at once. Closing, even aborting, would leave the queue in the kernel for as long as it takes."""
-
-    def reset() -> None:
-        raw = transport.get_extra_info("socket")
-        if raw is not None:
-            with suppress(OSError, ValueError):  # gone already, of which uvloop complains as a negative descriptor
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
-
-    return reset
-
-
-def _straight(cycle: RequestResponseCycle) -> Send:
-    """A `send` for the body: past all middleware, which looks at how an answer begins, and without uvicorn's copy.
-
-    It joins a chunk's size and bytes for every client anew; here a part's bytes go to all of them as they are. With 50
-    viewers of 60 KB pictures the middleware takes 10 % of the CPU and the copy 12 %.
-    """
-    flow, transport = cycle.flow, cycle.transport
-
-    async def send(message: Message) -> None:
-        if not (cycle.chunked_encoding and message["more_body"]):
-            await cycle.send(message)  # type: ignore[arg-type]  # Starlette's messages are plain dicts
-            return
-        if flow.write_paused and not cycle.disconnected:
-            await flow.drain()
-        if not cycle.disconnected:
-            body = message["body"]
-            transport.writelines((b"%x\r\n" % len(body), body, b"\r\n"))
-
-    return send
-
-
-def _unframed(cycle: RequestResponseCycle) -> Send:
-    """A `send` for HTTP/1.0, which knows no chunks: an answer without a length ends with its connection."""
-    framed, endless = cycle.send, False
-
-    async def send(message: Message) -> None:
-        nonlocal endless
-        if message["type"] == "http.response.start":
-            endless = all(name.lower() != b"content-length" for name, _ in message.get("headers", ()))
-        if endless:  # every piece is just what was promised
-            cycle.chunked_encoding = False
-            cycle.expected_content_length = len(message.get("body", b""))
-        await framed(message)  # type: ignore[arg-type]
-
-    return send
-
-
-class HttpProtocol(HttpToolsProtocol):
-    """HTTP/1.x; hands the application a way to reset its connection, and one to send endless bodies straight."""
-
-    _lingering = False
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        if cycle.scope["http_version"] == "1.0":
-            cycle.send = _unframed(cycle)  # type: ignore[method-assign, assignment]
-        cycle.scope["extensions"] = {
-            "framegate.reset": {"reset": _reset(self.transport)},
-            "framegate.send": {"send": _straight(cycle)},
-        }
-        super()._start_asgi_task(cycle, app)
-
-    def data_received(self, data: bytes) -> None:
-        if not self._lingering:
-            super().data_received(data)
-
-    def on_response_complete(self) -> None:
-        """uvicorn would go on reading a body that is answered already, for as long as it comes."""
-        unread = not self.pipeline and self.cycle.more_body
-        super().on_response_complete()
-        if unread and not self.transport.is_closing():
-            self._lingering = True
-            self._unset_keepalive_if_required()
-            self.transport.write_eof()  # closing at once would reset, and the answer might be lost
-            self.loop.call_later(LINGER_S, self.transport.abort)
-
-
-class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """WebSocket; the same."""
-
-    async def run_asgi(self) -> None:
-        self.scope["extensions"]["framegate.reset"] = {"reset": _reset(self.transport)}
-        await super().run_asgi()
+GOODBYE_S = 0.5  # for a client's end of TLS, when the server ends
 
 
 class Server(uvicorn.Server):
@@ -159,6 +57,28 @@ class Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's for sockets that are given, but a TLS handshake has no longer than a header, not a minute."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        config = self.config
+        protocol: Any = config.http_protocol_class
+        make = partial(
+            protocol,
+            config=config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        within = self._hub.settings.limits.header_s if config.is_ssl else None
+        for listener in sockets or ():
+            self.servers.append(
+                await self._loop.create_server(
+                    make, sock=listener, ssl=config.ssl, ssl_handshake_timeout=within, backlog=config.backlog
+                )
+            )
+        self.started = True
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
@@ -188,20 +108,37 @@ class Server(uvicorn.Server):
             log.warning("streams did not end within %.0f s", self._hub.settings.limits.drain_s)
         self.should_exit = True
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, but TLS would wait half a minute for the goodbye of a client that only keeps its connection."""
+        if self.config.is_ssl:
+            self._loop.call_later(GOODBYE_S, self._cut)
+        await super().shutdown(sockets)
 
-def make_server(app: FastAPI, settings: Settings) -> Server:
+    def _cut(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
+
+def make_server(app: FastAPI, settings: Settings, *, tls: ssl.SSLContext | None = None) -> Server:
     """A server for the application, not yet running. `run(sockets=[bind(...)])` runs it."""
+    limits = settings.limits
+    hub: Hub = app.state.hub
+    hub.admission.descriptors = most_descriptors()
     arguments: dict[str, Any] = {
-        "http": HttpProtocol,
+        "http": partial(HttpProtocol, admission=hub.admission),
         "ws": WebSocketProtocol,
-        "ws_max_size": settings.limits.max_message_bytes,
+        "ws_max_size": limits.max_message_bytes,
         "ws_per_message_deflate": False,  # JPEG does not compress; a deflate bomb does
-        "ws_ping_interval": 20.0,
-        "ws_ping_timeout": 20.0,
+        "ws_ping_interval": limits.ping_s,
+        "ws_ping_timeout": limits.ping_s,
+        "timeout_keep_alive": limits.keep_alive_s,
         "timeout_graceful_shutdown": 3,
+        "proxy_headers": False,  # uvicorn would believe whoever connects from this machine
         "access_log": False,
         "log_config": None,
         "server_header": False,
-        "backlog": BACKLOG,
+        "backlog": limits.backlog,
     }
-    return Server(uvicorn.Config(app, **arguments), app.state.hub)
+    if tls is not None:
+        arguments["ssl_context_factory"] = lambda config, default: tls
+    return Server(uvicorn.Config(app, **arguments), hub)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,35 +20,13 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from gateway.jpeg import MAX_PIXELS
+from gateway.limits import Limits, Section
 
 PREFIX = "FRAMEGATE_"
 CONFIG_FILE = "framegate.toml"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Limits(_Section):
-    """What one peer, one stream and the whole gateway may use. Beyond a limit there is an answer, never a crash."""
-
-    max_message_bytes: int = Field(
-        2 * 2**20, ge=1024, description="Largest WebSocket message or posted image, in bytes."
-    )
-    max_pixels: int = Field(
-        MAX_PIXELS, ge=1, description="Largest picture, in px, read from its header before any decoder."
-    )
-    max_sessions: int = Field(256, ge=1, description="Live streams at once; one more is answered 503 with Retry-After.")
-    max_viewers: int = Field(1024, ge=1, description="Viewers of one stream over all transports; one more gets 503.")
-    max_fps: float = Field(
-        60.0, gt=0, description="Frames per second taken from one publisher; the rest is dropped and counted."
-    )
-    viewer_stall_s: float = Field(10.0, gt=0, description="A viewer that takes nothing for this long is reset, in s.")
-    drain_s: float = Field(8.0, gt=0, description="How long a shutdown waits for clients to be told, in s.")
-
-
-class Stream(_Section):
+class Stream(Section):
     """How a stream is buffered and what it remembers."""
 
     credits: int = Field(4, ge=1, description="Unacknowledged frames a polite publisher may have on the way.")
@@ -59,9 +37,15 @@ class Stream(_Section):
     stale_s: float = Field(
         3.0, gt=0, description="Without a frame for this long a stream is stale and MJPEG shows a slate, in s."
     )
+    clock_skew_s: float = Field(
+        5.0, gt=0, description="Capture times further than this from the gateway's clock are flagged in results, in s."
+    )
+    snapshot_forms: int = Field(
+        8, ge=1, description="Drawn or scaled forms of the newest frame kept for who asks for snapshots."
+    )
 
 
-class Analysis(_Section):
+class Analysis(Section):
     """How analyzers run. The operator decides where, the analyzer's author does not."""
 
     default: list[str] | None = Field(
@@ -116,7 +100,7 @@ class Analysis(_Section):
     )
 
 
-class Runtime(_Section):
+class Runtime(Section):
     """What models run on."""
 
     device: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = Field(
@@ -130,7 +114,7 @@ class Runtime(_Section):
     )
 
 
-class Mjpeg(_Section):
+class Mjpeg(Section):
     """MJPEG and snapshots. Free parameters would mean one encode per viewer, so variants are few and shared."""
 
     widths: list[int] = Field(
@@ -143,7 +127,23 @@ class Mjpeg(_Section):
     )
 
 
-class Log(_Section):
+class Access(Section):
+    """Credentials: how long they last, and how often a wrong one may be tried."""
+
+    token_length: int = Field(
+        16, ge=8, description="Least length of auth_token, in characters; a shorter one is refused at the start."
+    )
+    stream_tokens: int = Field(16, ge=2, description="Tokens of one stream at once; one more is answered 409.")
+    ticket_s: float = Field(30.0, gt=0, le=300, description="A one-time ticket can be used for this long, in s.")
+    login_s: float = Field(12 * 3600.0, gt=0, description="A browser stays logged in for this long, in s.")
+    logins: int = Field(1024, ge=1, description="Browsers logged in at once; the oldest login ends for one more.")
+    failures: int = Field(
+        10, ge=1, description="Wrong credentials from one address within failures_s before it is answered 429."
+    )
+    failures_s: float = Field(60.0, gt=0, description="The time in which wrong credentials are counted, in s.")
+
+
+class Log(Section):
     """What is logged and how."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severity that is logged.")
@@ -207,8 +207,26 @@ class Settings(BaseSettings):
     auth_token: SecretStr | None = Field(
         None, description="One static token with the role admin; setting it means auth = required."
     )
+    tls: bool = Field(
+        False, description="Serve HTTPS, with a certificate that the first start makes if cert names none."
+    )
+    cert: Path | None = Field(None, description="Certificate chain, a PEM file; setting it means tls = true.")
+    key: Path | None = Field(None, description="Private key of cert, a PEM file; unset: it stands in cert's file.")
     allowed_origins: list[str] = Field(
         [], description="Web origins besides the own one and localhost that may use the API and sockets."
+    )
+    allowed_hosts: list[str] = Field(
+        [],
+        description="Host names besides localhost, IP addresses and the machine's own that requests may name;"
+        " `*.example.org` means all below it, `*` any.",
+    )
+    trusted_proxies: list[str] = Field(
+        [], description="Addresses and networks of proxies whose X-Forwarded-* headers are believed."
+    )
+    base_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="Path under which a proxy shows the gateway: `/cams`. X-Forwarded-Prefix of a trusted proxy wins.",
     )
     grace_s: float = Field(20.0, ge=0, description="A stream lives this long after its last client left, in s.")
     lease_s: float = Field(
@@ -230,6 +248,7 @@ class Settings(BaseSettings):
     analysis: Analysis = Field(default_factory=Analysis)
     runtime: Runtime = Field(default_factory=Runtime)
     mjpeg: Mjpeg = Field(default_factory=Mjpeg)
+    access: Access = Field(default_factory=Access)
     log: Log = Field(default_factory=Log)
     analyzers: dict[str, dict[str, Any]] = Field(
         {},
@@ -237,6 +256,11 @@ class Settings(BaseSettings):
         " `motion_gate` (true or seconds: frames only while something moved within that time) and `labels`"
         " (only these are told). A stream may ask for others.",
     )
+
+    @field_validator("cert", "key", mode="before")
+    @classmethod
+    def _none(cls, value: object) -> object:
+        return None if value == "" else value
 
     @field_validator("home")
     @classmethod

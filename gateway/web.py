@@ -17,20 +17,27 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import Scope, Send
 
+from gateway.credentials import NOBODY, Caller, Credentials
 from gateway.engine.hub import Hub
-from gateway.errors import ForeignOrigin, GatewayError, SessionEnded
+from gateway.errors import ForeignOrigin, GatewayError, NoCredential, SessionEnded
 
 PROBLEM = "application/problem+json"
 
 _TITLES = {
     400: "Bad request",
+    401: "Credential needed",
     403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
     413: "Too large",
+    408: "Too slow",
     415: "Unsupported media type",
+    416: "Range not satisfiable",
+    421: "Misdirected request",
     422: "Cannot be processed",
+    429: "Too many requests",
+    431: "Header too large",
     500: "Internal error",
     503: "Not now",
 }
@@ -40,6 +47,18 @@ def hub_of(connection: HTTPConnection) -> Hub:
     """The hub of the application that serves this request."""
     hub: Hub = connection.app.state.hub
     return hub
+
+
+def credentials_of(connection: HTTPConnection) -> Credentials:
+    """The credentials of the application that serves this request."""
+    credentials: Credentials = connection.app.state.credentials
+    return credentials
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Who asks, as the access check found out."""
+    caller: Caller = scope.get("state", {}).get("caller", NOBODY)
+    return caller
 
 
 def request_id(scope: Scope) -> str:
@@ -66,7 +85,9 @@ def problem(
 
 def problem_of(scope: Scope, error: GatewayError) -> Response:
     """The problem document of one of our errors, with Retry-After where it has one."""
-    headers = {"Retry-After": str(max(1, round(error.retry_after_s)))} if error.retry_after_s else None
+    headers = {"Retry-After": str(max(1, round(error.retry_after_s)))} if error.retry_after_s else {}
+    if isinstance(error, NoCredential):
+        headers["WWW-Authenticate"] = error.challenge
     more = {"reason": error.reason} if isinstance(error, SessionEnded) else {}
     return problem(scope, error.status, error.code, error.detail, headers=headers, **more)
 

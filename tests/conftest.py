@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.chromium import browser, page
+from tests.chromium import browser, page, phone
 from tests.server import Server, running
 
 settings.register_profile("framegate", deadline=None)  # a busy machine is not a defect
 settings.load_profile("framegate")
 
-__all__ = ["browser", "page"]  # one Chromium for all folders: a second one in the same process cannot be
+__all__ = ["browser", "page", "phone"]  # one Chromium for all folders: a second one in the same process cannot be
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -35,7 +36,7 @@ class Server:
 
     @property
     def address(self) -> tuple[str, int]:
-        host, _, port = self.url.removeprefix("http://").partition(":")
+        host, _, port = self.url.partition("://")[2].partition(":")
         return host, int(port)
 
     @property
@@ -97,7 +98,7 @@ def running(home: Path, *, command: Sequence[str] = SERVE, url: str = "", **envi
         )
     try:
         at = url or eventually(lambda: _address(home / "log", process))
-        with httpx2.Client(base_url=at, timeout=PATIENCE_S, trust_env=False) as http:
+        with httpx2.Client(base_url=at, timeout=PATIENCE_S, trust_env=False, verify=_trust(home)) as http:
             eventually(lambda: _is_ready(http))
             yield Server(process, at, home, http)
         if process.poll() is None:
@@ -109,10 +110,16 @@ def running(home: Path, *, command: Sequence[str] = SERVE, url: str = "", **envi
             process.wait()
 
 
+def _trust(home: Path) -> ssl.SSLContext | bool:
+    """The certificate that it made for itself, and nobody else's; where there is none, it speaks HTTP."""
+    certificate = home / "data" / "tls" / "cert.pem"
+    return ssl.create_default_context(cafile=str(certificate)) if certificate.exists() else False
+
+
 def _address(log: Path, process: subprocess.Popen[bytes]) -> str | None:
     text = log.read_text()
     assert process.poll() is None, text
-    found = re.search(r"Framegate is at (http://\S+)", text)
+    found = re.search(r"Framegate is at (https?://\S+)", text)
     return found.group(1) if found else None
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import BadImage, ImageTooLarge
-from gateway.jpeg import HeaderReader, JpegHeader, read_header, tidied
+from gateway.jpeg import HeaderReader, JpegHeader, read_header, tidied, turned
 from tests.doubles import jpeg
 
 if TYPE_CHECKING:
@@ -57,6 +57,19 @@ def without_huffman(data: bytes) -> bytes:
             parts.append(data[position:end])
         position = end
     return b"".join([*parts, data[position:]])
+
+
+FRAME = segment(0xC0, b"\x08\0\x20\0\x30\3\1\x22\0\2\x11\1\3\x11\1")  # as OpenCV writes it: 48 x 32, 4:2:0
+
+
+def with_frame(
+    *, precision: int = 8, height: int = 32, width: int = 48, components: int = 3, sampling: int = 0x22
+) -> bytes:
+    """A picture whose start of frame says something else."""
+    data = picture()
+    assert FRAME in data
+    told = pack(">BHHB", precision, height, width, components) + bytes([1, sampling]) + FRAME[12:]
+    return data.replace(FRAME, segment(0xC0, told))
 
 
 def decoded(data: bytes) -> Pixels:
@@ -117,6 +130,34 @@ def test_bytes_behind_the_end_marker_are_forgiven() -> None:
             "undecodable",
         ),
         (picture()[:-2], "the JPEG has no end marker; it was cut", "truncated"),
+        (picture()[:-2] + bytes(5000), "the JPEG has no end marker; it was cut", "truncated"),
+        (SOI + b"\xff" * 5000, "the JPEG has more than 500 segments before its data", "undecodable"),
+        (SOI + segment(0xF7, bytes(8)), "the JPEG has a marker 0xf7 before its data", "undecodable"),
+        (SOI + SOI, "the JPEG ends inside its header", "truncated"),
+        (SOI + SOI + bytes(8), "a JPEG segment of 0 bytes at byte 4", "undecodable"),
+        (with_frame(precision=12), "the JPEG has 12 bits a sample, expected 8", "undecodable"),
+        (with_frame(height=0), "the JPEG names no picture size before its data", "undecodable"),
+        (with_frame(width=0), "the JPEG names no picture size before its data", "undecodable"),
+        (with_frame(components=2), "the JPEG has 2 components in 17 bytes, expected 1, 3 or 4", "undecodable"),
+        (with_frame(components=255), "the JPEG has 255 components in 17 bytes, expected 1, 3 or 4", "undecodable"),
+        (with_frame(sampling=0x05), "the JPEG has sampling factors 0x05", "undecodable"),
+        (with_frame(sampling=0xF1), "the JPEG has sampling factors 0xf1", "undecodable"),
+        (with_segments(picture(), FRAME), "the JPEG names its size twice", "undecodable"),
+        (
+            with_segments(picture(), segment(0xEE, b"Adobe" + bytes(60))),
+            "the JPEG has an Adobe segment of 67 bytes, expected 14",
+            "undecodable",
+        ),
+        (
+            picture().replace(b"\xff\xda\0\x0c\3", b"\xff\xda\0\x0c\4"),
+            "the JPEG's first scan has 4 components in 12 bytes",
+            "undecodable",
+        ),
+        (
+            picture(48, 32, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)[:-2] + b"\xff\xda\0\x08\1\1\0\0\0\0" * 100 + EOI,
+            "the JPEG has more than 100 scans",
+            "undecodable",
+        ),
     ],
 )
 def test_what_is_no_jpeg_is_refused_with_the_reason(data: bytes, complaint: str, code: str) -> None:
@@ -165,7 +206,7 @@ def test_any_exif_is_survived(body: bytes) -> None:
     assert 1 <= read_header(with_segments(picture(), segment(0xE1, b"Exif\0\0" + body))).orientation <= 8
 
 
-def answer(read: Callable[[bytes], JpegHeader], data: bytes) -> JpegHeader | str:
+def answer(read: Callable[[bytes], object], data: bytes) -> object:
     try:
         return read(data)
     except (BadImage, ImageTooLarge) as error:
@@ -176,10 +217,39 @@ VARIED = [RICH, RICH[:-2], RICH[:300], picture(), picture(40, 40), picture(400, 
 
 
 @given(pictures=st.lists(st.sampled_from(VARIED) | st.binary(max_size=20).map(RICH.__add__), max_size=12))
-def test_a_streams_reader_finds_in_every_picture_what_a_fresh_look_finds(pictures: list[bytes]) -> None:
+def test_a_streams_gate_finds_in_every_picture_what_a_fresh_look_finds(pictures: list[bytes]) -> None:
     reader = HeaderReader(max_pixels=10_000)
-    fresh = [answer(lambda data: read_header(data, max_pixels=10_000), data) for data in pictures]
-    assert [answer(reader.read, data) for data in pictures] == fresh
+
+    def fresh(data: bytes) -> tuple[JpegHeader, bytes]:
+        header = read_header(data, max_pixels=10_000)
+        return header, tidied(data, header)
+
+    assert [answer(reader.admit, data) for data in pictures] == [answer(fresh, data) for data in pictures]
+    assert [answer(reader.read, data) for data in pictures] == [answer(lambda d: fresh(d)[0], d) for d in pictures]
+
+
+MARKERS = st.sampled_from([0xC0, 0xC2, 0xC4, 0xDA, 0xDB, 0xDD, 0xD8, 0xD9, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE, 0xFF, 0x01])
+PIECES = st.one_of(
+    st.builds(segment, MARKERS, st.binary(max_size=30)),
+    st.builds(lambda marker, length: bytes([0xFF, marker]) + pack(">H", length), MARKERS, st.integers(0, 65535)),
+    st.sampled_from([FRAME, EOI, SOI, b"\xff", b"\xff\0", b"JFIF\0", b"Exif\0\0", picture()[20:], RICH[2:]]),
+    st.binary(max_size=12),
+)
+
+
+@settings(max_examples=400)
+@given(pieces=st.lists(PIECES, max_size=8), exact=st.booleans())
+def test_whatever_is_let_through_is_plain_the_second_time(pieces: list[bytes], exact: bool) -> None:
+    """No sequence of segments raises anything but our errors, and what goes out needs no further look."""
+    data = SOI + b"".join(pieces)
+    try:
+        clean = tidied(data, read_header(data), exact=exact)
+    except (BadImage, ImageTooLarge):
+        return
+    header = read_header(clean)
+    assert tidied(clean, header, exact=exact) == clean
+    assert clean.endswith(EOI)
+    assert [clean[start + 1] for start, _ in header.metadata] in ([], [0xE1])
 
 
 # --- tidied ----------------------------------------------------------------------------------------------------------
@@ -229,6 +299,52 @@ def test_what_says_how_to_decode_stays() -> None:
     data = picture()
     adobe = segment(0xEE, b"Adobe\0\x64\0\0\0\0\1")
     assert adobe in tidy(with_segments(data, adobe, segment(0xFE, b"comment")))
+
+
+SECOND = picture(24, 24)
+
+
+@pytest.mark.parametrize(
+    ("announced", "behind"),
+    [
+        (b"", b"PK\3\4" + bytes(30)),
+        (b"", bytes(4000)),
+        (segment(0xE2, b"MPF\0" + bytes(40)), SECOND),
+        (segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x/>"), SECOND),
+    ],
+    ids=["archive", "padding", "multi-picture", "depth map"],
+)
+@pytest.mark.parametrize("flags", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)], ids=["base", "prog"])
+def test_nothing_behind_the_picture_goes_out(announced: bytes, behind: bytes, flags: tuple[int, ...]) -> None:
+    data = picture(48, 32, *flags)
+    assert tidy(with_segments(data, announced) + behind) == data
+
+
+@pytest.mark.parametrize("flags", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)], ids=["base", "prog"])
+def test_a_file_hidden_behind_a_picture_is_found_by_an_exact_look(flags: tuple[int, ...]) -> None:
+    data = picture(48, 32, *flags)
+    hidden = data + b"<script>alert(1)</script>" + EOI
+    assert tidied(hidden, read_header(hidden), exact=True) == data
+
+
+def test_metadata_between_scans_is_refused_by_an_exact_look() -> None:
+    data = picture(48, 32, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    second = data.index(HUFFMAN_END, data.index(HUFFMAN_END) + 2)
+    hidden = data[:second] + segment(0xFE, b"where I live") + data[second:]
+    with pytest.raises(BadImage, match="a marker 0xfe between its scans"):
+        tidied(hidden, read_header(hidden), exact=True)
+
+
+def test_a_jfif_segment_loses_its_thumbnail_and_the_colours_stay() -> None:
+    data = picture()
+    assert data[2:20] == b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
+    thumbnail = segment(0xE0, b"JFIF\0\1\1\0\0\1\0\1\2\2" + b"secret pixel")
+    extended = segment(0xE0, b"JFXX\0\x10" + picture(8, 8))
+    assert tidy(data[:2] + thumbnail + extended + data[20:]) == data
+
+
+def test_only_a_turned_picture_is_called_turned() -> None:
+    assert [turned(tidy(with_segments(picture(), exif(way)))) for way in range(1, 9)] == [False] + [True] * 7
 
 
 def test_a_tidied_picture_has_one_end_marker() -> None:

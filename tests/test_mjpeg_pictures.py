@@ -10,6 +10,7 @@ import pytest
 
 from tests.pictures import COLOURS, colour_at, colour_of, picture, pixels
 from tests.server import Server
+from tests.sockets import shown, socket_to
 from tests.wire import mjpeg
 
 pytestmark = pytest.mark.e2e
@@ -77,7 +78,7 @@ def _frame_header(jpeg: bytes) -> tuple[int, list[int]]:
     return jpeg[position + 1], [jpeg[position + 11 + 3 * index] for index in range(components)]
 
 
-def test_a_turned_picture_keeps_its_orientation(server: Server) -> None:
+def test_a_turned_picture_is_shown_upright_to_readers_that_pass_over_its_orientation(server: Server) -> None:
     stream_id = server.open()
     scene = np.zeros((120, 160, 3), np.uint8)
     scene[:, :80] = COLOURS["red"]
@@ -85,10 +86,36 @@ def test_a_turned_picture_keeps_its_orientation(server: Server) -> None:
     stored = cv2.imencode(".jpg", scene)[1].tobytes()
     tiff = b"MM\0\x2a" + pack(">IH", 8, 1) + pack(">HHIHH", 0x0112, 3, 1, 6, 0) + bytes(4)  # turn by 90° to the right
     exif = b"Exif\0\0" + tiff
-    server.push(stream_id, stored[:2] + b"\xff\xe1" + pack(">H", len(exif) + 2) + exif + stored[2:])
-    with mjpeg(server, stream_id) as answer:
+    turned = stored[:2] + b"\xff\xe1" + pack(">H", len(exif) + 2) + exif + stored[2:]
+    server.push(stream_id, turned)
+    with mjpeg(server, stream_id) as answer, socket_to(server, stream_id, "?frames=binary") as viewer:
         answer.take(9)
-        upright = pixels(answer.part().body)
-    assert upright.shape == (160, 120, 3)
+        body = answer.part().body
+        assert shown(viewer).jpeg == turned  # our clients heed it, and nothing need be made
+    upright = pixels(body)
+    assert (upright.shape, b"Exif" in body) == ((160, 120, 3), False)
+    assert server.http.get(f"/stream/{stream_id}/snapshot.jpg").content == body
     assert [colour_at(upright[y, 60].astype(float).tolist()) for y in (20, 140)] == ["red", "blue"]
     assert (server.show(stream_id)["width"], server.show(stream_id)["height"]) == (120, 160)
+
+
+def test_a_mirrored_form_is_mirrored(server: Server) -> None:
+    stream_id = server.open()
+    scene = np.zeros((120, 160, 3), np.uint8)
+    scene[:, :80] = COLOURS["red"]
+    scene[:, 80:] = COLOURS["blue"]
+    server.push(stream_id, cv2.imencode(".jpg", scene)[1].tobytes())
+    with mjpeg(server, stream_id, "?mirror=1") as answer:
+        answer.take(9)
+        seen = pixels(answer.part().body)
+    assert [colour_at(seen[60, x].astype(float).tolist()) for x in (20, 140)] == ["blue", "red"]
+
+
+def test_dual_shows_each_picture_twice(server: Server) -> None:
+    stream_id = server.open()
+    server.push(stream_id, picture("red"))
+    with mjpeg(server, stream_id, "?dual=1") as answer:
+        answer.take(9)
+        first, second = answer.part(), answer.part()
+    assert first.body == second.body == picture("red")
+    assert first["X-Frame-Seq"] == second["X-Frame-Seq"] == "0"

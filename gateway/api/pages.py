@@ -1,14 +1,16 @@
-"""The pages: viewer, API docs without a CDN, protocol prose. All static, all from this package."""
+"""The pages: viewer, camera, API docs without a CDN, protocol prose. All static, all from this package."""
 
 from __future__ import annotations
 
+import io
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Body, FastAPI, Request
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from pydantic import StringConstraints
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
@@ -19,6 +21,7 @@ CSP = "; ".join(
     (
         "default-src 'self'",
         "img-src 'self' blob: data:",
+        "media-src 'self' blob:",
         "connect-src 'self' ws: wss:",
         "object-src 'none'",
         "base-uri 'none'",
@@ -40,6 +43,7 @@ def static_dir(name: str) -> Path:
     checkout = Path(__file__).parents[2]
     return {
         "viewer": checkout / "static" / "viewer",
+        "publish": checkout / "static" / "publish",
         "client": checkout / "clients" / "js" / "src",
         "docs": checkout / "docs",
     }[name]
@@ -63,6 +67,7 @@ def mounts() -> list[Mount]:
     """The static folders, to be mounted on the application."""
     return [
         Mount("/viewer", Assets(directory=static_dir("viewer"))),
+        Mount("/publish", Assets(directory=static_dir("publish"))),
         Mount("/client", Assets(directory=static_dir("client"))),
         Mount("/docs/assets", StaticFiles(directory=_docs_assets())),
     ]
@@ -76,8 +81,31 @@ async def root() -> str:
 @router.get("/viewer")
 async def viewer() -> Response:
     """The viewer; `?stream_id=` starts at once."""
-    page = static_dir("viewer") / "index.html"
+    return _page("viewer")
+
+
+@router.get("/publish")
+async def publish() -> Response:
+    """Turns the phone or laptop into a camera; `?stream_id=` publishes to a stream that there is."""
+    return _page("publish")
+
+
+def _page(name: str) -> Response:
+    page = static_dir(name) / "index.html"
     return FileResponse(page, headers={"Content-Security-Policy": CSP, "Cache-Control": "no-cache"})
+
+
+Link = Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$", max_length=512)]
+
+
+@router.post("/publish/qr")
+def qr_code(link: Annotated[Link, Body(embed=True)]) -> Response:
+    """A link as a QR code (ISO/IEC 18004) in SVG. It may hold a token, so it comes in the body, never in the URL."""
+    import segno
+
+    picture = io.BytesIO()
+    segno.make_qr(link, error="m").save(picture, kind="svg", xmldecl=False, omitsize=True, dark="#14191b", light="#fff")
+    return Response(picture.getvalue(), media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
 
 
 @router.get("/asyncapi.json")

@@ -8,13 +8,17 @@ from fastapi import APIRouter, Body, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from gateway.api.tokens import addresses, secrets_for
 from gateway.engine.session import Session, SessionRequest
 from gateway.engine.terms import nearest
 from gateway.errors import UnknownOption
 from gateway.frame import iso
-from gateway.web import hub_of
+from gateway.permissions import SCOPES
+from gateway.web import caller_of, credentials_of, hub_of
 
 router = APIRouter(tags=["streams"])
+
+PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"  # no controls, and nothing that turns text around
 
 
 class StreamRequest(BaseModel):
@@ -25,7 +29,7 @@ class StreamRequest(BaseModel):
     analyzers: list[str] | None = Field(
         None, max_length=32, description="Analyzers to run; null: the default set; []: none."
     )
-    name: str = Field("", max_length=64, description="A name for people.")
+    name: str = Field("", max_length=64, pattern=PLAIN, description="A name for people.")
     options: dict[str, dict[str, Any]] = Field({}, description="Options per analyzer, for this stream.")
     grace_s: float | None = Field(None, ge=0, le=86400, description="Life after the last client left, in s.")
     max_fps: float | None = Field(None, gt=0, description="Frames per second to take at most.")
@@ -42,7 +46,7 @@ class StreamChange(BaseModel):
     options: dict[str, dict[str, Any]] = Field(
         {}, description="Options per analyzer; those named are changed, null gives the default back."
     )
-    name: str | None = Field(None, max_length=64, description="A name for people.")
+    name: str | None = Field(None, max_length=64, pattern=PLAIN, description="A name for people.")
     grace_s: float | None = Field(None, ge=0, le=86400, description="Life after the last client left; null: default.")
     max_fps: float | None = Field(None, gt=0, description="Frames per second to take at most; null: the default.")
     paused: bool = Field(False, description="Take frames and show them, but let no analyzer see them.")
@@ -61,26 +65,24 @@ async def request_stream(request: Request, wish: Annotated[StreamRequest | None,
             max_fps=wish.max_fps,
         )
     )
-    return describe_access(session)
+    if not caller_of(request.scope).local:
+        for scope in SCOPES:
+            credentials_of(request).tokens.issue(session.id, scope)
+    return describe_access(request, session)
 
 
-def describe_access(session: Session) -> dict[str, Any]:
-    """How to reach a stream. In open mode the four ids are the same string."""
-    stream_id = session.id
+def describe_access(request: Request, session: Session) -> dict[str, Any]:
+    """How to reach a stream. In open mode the four ids are the same string; else the addresses hold its tokens."""
     deadline = session.lease.deadline()
+    root = request.scope.get("root_path", "")
+    publish, view = secrets_for(caller_of(request.scope), credentials_of(request).tokens, session.id)
     return {
-        "stream_token": stream_id,
-        "stream_id": stream_id,
-        "video_uuid": stream_id,
-        "video_id": stream_id,
-        "websocket_url": f"/ws/stream/{stream_id}",
+        "stream_token": publish,
+        "stream_id": session.id,
+        "video_uuid": session.id,
+        "video_id": session.id,
         "status": "active",
-        "video_url": f"/stream/video/{stream_id}",
-        "viewer_url": f"/viewer?stream_id={stream_id}",
-        "snapshot_url": f"/stream/{stream_id}/snapshot.jpg",
-        "events_url": f"/stream/{stream_id}/events",
-        "whip_url": f"/stream/{stream_id}/whip",
-        "whep_url": f"/stream/{stream_id}/whep",
+        **{name: path and root + path for name, path in addresses(publish, view).items()},
         "expires_at": iso(session.utc_of(deadline)) if deadline is not None else None,
         "analyzers": [stage.name for stage in session.stages],
     }
@@ -94,28 +96,28 @@ async def list_streams(request: Request) -> dict[str, Any]:
 @router.get("/stream/{stream_id}", summary="How a stream is doing")
 async def show_stream(request: Request, stream_id: str) -> dict[str, Any]:
     """State, publishers, viewers, rates, drops by stage and reason, analyzers and their state."""
-    return _describe(hub_of(request).get(stream_id))
+    return _describe(request, hub_of(request).get(stream_id))
 
 
-def _describe(session: Session) -> dict[str, Any]:
-    return {**describe_access(session), **session.status(), "options": session.request.options}
+def _describe(request: Request, session: Session) -> dict[str, Any]:
+    return {**describe_access(request, session), **session.status(), "options": session.request.options}
 
 
 @router.patch("/stream/{stream_id}", summary="Switch and tune a live stream")
 async def change_stream(request: Request, stream_id: str, change: StreamChange) -> dict[str, Any]:
     """All of it happens or nothing. Analyzers that stay keep what they remember, their counters and their events."""
-    return _describe(_changed(request, stream_id, _given(change)))
+    return _describe(request, _changed(request, stream_id, _given(change)))
 
 
 @router.post("/stream/{stream_id}/pause", summary="Let no analyzer see its frames")
 async def pause_stream(request: Request, stream_id: str) -> dict[str, Any]:
     """Frames are taken and shown all the same; their drops are counted as `paused`."""
-    return _describe(_changed(request, stream_id, {"paused": True}))
+    return _describe(request, _changed(request, stream_id, {"paused": True}))
 
 
 @router.post("/stream/{stream_id}/resume", summary="Let analyzers see its frames again")
 async def resume_stream(request: Request, stream_id: str) -> dict[str, Any]:
-    return _describe(_changed(request, stream_id, {"paused": False}))
+    return _describe(request, _changed(request, stream_id, {"paused": False}))
 
 
 def _given(change: StreamChange) -> dict[str, Any]:

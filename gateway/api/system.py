@@ -15,9 +15,12 @@ router = APIRouter(tags=["system"])
 
 
 @router.get("/health", summary="Is it alive?")
-async def health() -> dict[str, str]:
-    """Liveness; needs no credential. `database` is `none` as long as there is no store."""
-    return {"status": "ok", "database": "none"}
+async def health(request: Request) -> dict[str, str]:
+    """Liveness; needs no credential. `database` is `none` as long as there is no store.
+
+    `degraded` for a minute after the event loop stood still: it lives, but somebody waited for it.
+    """
+    return {"status": "degraded" if hub_of(request).pulse.degraded else "ok", "database": "none"}
 
 
 @router.get("/ready", summary="May it be given work?", responses={503: {"description": "Not yet, or no longer"}})
@@ -38,6 +41,13 @@ async def status(request: Request) -> dict[str, Any]:
         "uptime_s": round(hub.clock() - hub.started_at, 3),
         "streams": len(hub.sessions),
         "streams_opened": hub.sessions_opened,
+        "connections": hub.admission.connections,
+        "event_loop_lag_s": round(hub.pulse.lag_s, 3),
+        "overload": {
+            "memory_bytes": hub.overload.used,
+            "memory_limit_bytes": hub.overload.limit,
+            **hub.overload.active,
+        },
         "workers": [supervisor.describe() for supervisor in hub.supervisors],
         "analyzers": {name: runner.state for name, runner in sorted(hub.runners.items())},
     }

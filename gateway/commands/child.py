@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -39,7 +40,12 @@ def _start(port: int, log: Path, arguments: Sequence[str]) -> subprocess.Popen[b
     command = [sys.executable, "-m", "gateway", "serve", "--host", HOST, "--port", str(port), *arguments]
     with log.open("wb") as output:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, process_group=0
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            process_group=0,
+            env={**os.environ, "FRAMEGATE_TLS": "false", "FRAMEGATE_CERT": "", "FRAMEGATE_KEY": ""},
         )
 
 

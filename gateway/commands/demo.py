@@ -26,6 +26,7 @@ from websockets.exceptions import WebSocketException
 
 from gateway.commands.child import HOST, GatewayFailed, gateway_process
 from gateway.commands.describe import describe_event
+from gateway.commands.first_start import own_gateways_token
 from gateway.commands.ports import next_free
 from gateway.commands.report import TOLERANCE_S, Run, Seen, document, expect, judge, text
 from gateway.commands.scene import PERIOD_S, Scene, truth
@@ -63,7 +64,7 @@ class Demo:
 
     def __init__(self, settings: Settings, folder: Path, seconds: float | None, say: Any) -> None:
         self._folder, self._seconds, self._say = folder, seconds, say
-        token = settings.auth_token.get_secret_value() if settings.auth_token else ""
+        token = own_gateways_token(settings)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         self._stop = asyncio.Event()

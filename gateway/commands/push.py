@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,25 +21,33 @@ HEADER_BYTES = 64  # room for the frame's header within the largest message
 STOPPED = 130  # the exit code after Ctrl-C
 
 
-def push(source: str, *, url: str, fps: float | None, loop: bool, analyzers: list[str] | None) -> int:
+def push(
+    source: str,
+    *,
+    url: str,
+    fps: float | None,
+    loop: bool,
+    analyzers: list[str] | None,
+    token: str | None = None,
+) -> int:
     """The exit code: 0 when everything was sent."""
     try:
-        target = _target(url, analyzers)
+        target = _target(url, analyzers, token)
         return asyncio.run(_push(open_source(source, fps=fps, loop=loop), target, analyzers))
     except (Refused, SourceFailed) as error:
         raise SystemExit(f"push: {error}") from None
 
 
-def _target(url: str, analyzers: list[str] | None) -> Target:
-    target = Target.parse(url)
+def _target(url: str, analyzers: list[str] | None, token: str | None) -> Target:
+    target = Target.parse(url, token)
     if target.stream_id and analyzers is not None:
         raise Refused("--analyzers are chosen when a stream is asked for; leave /stream/ID out of --url")
     return target
 
 
 async def _push(source: Source, target: Target, analyzers: list[str] | None) -> int:
-    target, path = await _stream(target, source.name, analyzers)
-    print(f"stream  {target.stream_id}\nviewer  {target.url(f'/viewer?stream_id={target.stream_id}')}", flush=True)
+    target, path, viewer = await _stream(target, source.name, analyzers)
+    print(f"stream  {target.stream_id}\nviewer  {target.url(viewer)}", flush=True)
     client = StreamClient(target, path, _complain, publish=True, patient=not source.live)
     stopped, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, stopped.set)
@@ -64,12 +73,13 @@ async def _first_of(*doings: Coroutine[Any, Any, object]) -> None:
             task.cancel()
 
 
-async def _stream(target: Target, name: str, analyzers: list[str] | None) -> tuple[Target, str]:
-    """The stream to publish to, and its socket's path. Raises `Refused`."""
+async def _stream(target: Target, name: str, analyzers: list[str] | None) -> tuple[Target, str, str]:
+    """The stream to publish to, its socket's path, and its viewer's. Raises `Refused`."""
     if target.stream_id:
-        return target, f"/ws/stream/{target.stream_id}"
+        place = f"/viewer/{target.stream_id}" if target.by_token else f"/viewer?stream_id={target.stream_id}"
+        return target, f"/ws/stream/{target.stream_id}", place
     ticket = await request_stream(target, name=name, analyzers=analyzers)
-    return Target(target.base, ticket["stream_id"]), ticket["websocket_url"]
+    return replace(target, stream_id=ticket["stream_id"]), ticket["websocket_url"], ticket["viewer_url"]
 
 
 async def feed(source: Source, client: StreamClient) -> None:

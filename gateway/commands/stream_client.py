@@ -38,14 +38,15 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A gateway, and one stream of it if `stream_id` is given."""
+    """A gateway, and one stream of it if `stream_id` is given. `token` goes along with every request."""
 
     base: str
     stream_id: str | None = None
+    token: str | None = field(default=None, repr=False)
 
     @classmethod
-    def parse(cls, url: str) -> Target:
-        """From http://HOST:PORT, its /stream/ID, /stream/video/ID or /viewer?stream_id=ID. Raises `Refused`."""
+    def parse(cls, url: str, token: str | None = None) -> Target:
+        """From http://HOST:PORT, its /stream/ID, /stream/video/ID, /viewer?stream_id=ID, /viewer/ID. `Refused` if not."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise Refused(f"expected http://HOST:PORT[/stream/ID], got {url!r}")
@@ -53,9 +54,20 @@ class Target:
         stream_id = parse_qs(parts.query).get("stream_id", [None])[0]
         if words[:1] == ["stream"] and len(words) > 1:
             stream_id = words[2] if words[1] == "video" and len(words) > 2 else words[1]
+        elif words[:1] == ["viewer"] and len(words) == 2:
+            stream_id = words[1]
         elif words and words != ["viewer"]:
             raise Refused(f"{url!r} names no stream; expected http://HOST:PORT[/stream/ID]")
-        return cls(f"{parts.scheme}://{parts.netloc}", stream_id)
+        return cls(f"{parts.scheme}://{parts.netloc}", stream_id, token)
+
+    @property
+    def by_token(self) -> bool:
+        """Whether a token stands in the place of the stream's id."""
+        return (self.stream_id or "").startswith("fg")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
     def url(self, path: str) -> str:
         return urljoin(self.base, path)
@@ -66,17 +78,18 @@ class Target:
 
 async def request_stream(target: Target, *, name: str, analyzers: list[str] | None) -> dict[str, Any]:
     """`POST /stream/request`: the answer of api.md section 1. Raises `Refused`."""
-    return await _call("POST", target.url("/stream/request"), {"name": name, "analyzers": analyzers})
+    return await _call(target, "POST", "/stream/request", {"name": name, "analyzers": analyzers})
 
 
 async def get_stream(target: Target) -> dict[str, Any]:
     """`GET /stream/{id}`. Raises `Refused`."""
-    return await _call("GET", target.url(f"/stream/{quote(target.stream_id or '', safe='')}"))
+    return await _call(target, "GET", f"/stream/{quote(target.stream_id or '', safe='')}")
 
 
-async def _call(method: str, url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+async def _call(target: Target, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    url = target.url(path)
     try:
-        async with httpx2.AsyncClient(timeout=10.0) as http:
+        async with httpx2.AsyncClient(timeout=10.0, headers=target.headers) as http:
             answer = await http.request(method, url, json=body)
     except (httpx2.RequestError, httpx2.InvalidURL) as error:
         raise Refused(f"no gateway answers at {url}: {error}") from None
@@ -160,6 +173,7 @@ class StreamClient:
                 compression=None,
                 max_size=MAX_MESSAGE,
                 open_timeout=10.0,
+                additional_headers=self._target.headers,
             )
         except (OSError, TimeoutError, WebSocketException):
             return ABNORMAL
@@ -216,7 +230,7 @@ class StreamClient:
         """Whether the stream is still there."""
         stream_id = self._target.stream_id or ""
         try:
-            async with httpx2.AsyncClient(timeout=5.0) as http:
+            async with httpx2.AsyncClient(timeout=5.0, headers=self._target.headers) as http:
                 answer = await http.get(self._target.url(f"/stream/{quote(stream_id, safe='')}"))
         except httpx2.RequestError:
             return Rest(None)

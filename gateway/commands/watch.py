@@ -15,16 +15,16 @@ from gateway.commands.stream_client import Refused, StreamClient, Target, get_st
 ENDS_WELL = {"ended", "deleted", "last_client_left", "lease", "session_ended", "idle"}
 
 
-def watch(stream: str, *, url: str, json: bool) -> int:
+def watch(stream: str, *, url: str, json: bool, token: str | None = None) -> int:
     """The exit code: 0 when the stream ended, 1 when it was lost."""
     try:
-        return asyncio.run(_watch(_target(stream, url), json=json))
+        return asyncio.run(_watch(_target(stream, url, token), json=json))
     except Refused as error:
         raise SystemExit(f"watch: {error}") from None
 
 
-def _target(stream: str, url: str) -> Target:
-    target = Target.parse(stream if "://" in stream else f"{url.rstrip('/')}/stream/{stream}")
+def _target(stream: str, url: str, token: str | None) -> Target:
+    target = Target.parse(stream if "://" in stream else f"{url.rstrip('/')}/stream/{stream}", token)
     if target.stream_id is None:
         raise Refused(f"{stream} names no stream; expected an ID or http://HOST:PORT/stream/ID")
     return target

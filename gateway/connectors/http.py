@@ -66,10 +66,9 @@ async def post_frame(
     body = await _whole_body(request, hub.settings.limits.max_message_bytes)
     event = _read_image(request.headers.get("content-type", ""), body)
     captured_at = event.captured_at or parse_time(_number(ts))
-    image = event.image if event.kind == "jpeg" else await session.transcode(event.image)
     names = [stage.name for stage in session.stages] if wait else []
     with session.answers.expect(session.seq_for(event.seq), names) as answer:
-        frame = _put(session, image, event.seq, captured_at)
+        frame = await _put(session, event, captured_at)
         session.lease.posted(hub.clock())
         session.changed.set()
         if frame is None or not wait:
@@ -78,12 +77,15 @@ async def post_frame(
         return JSONResponse({"type": "result", **session.result(frame, answer.analyzers)})
 
 
-def _put(session: Session, image: bytes, seq: int | None, captured_at: datetime | None) -> Frame | None:
+async def _put(session: Session, event: FrameIn, captured_at: datetime | None) -> Frame | None:
     """Publish for a moment: the next post may come from anybody, a socket that is sending keeps its place."""
     publisher = HttpPublisher()
     session.claim(publisher)
     try:
-        return session.put(image, seq=seq, captured_at=captured_at)
+        if event.kind == "jpeg":
+            return session.put(event.image, seq=event.seq, captured_at=captured_at)
+        session.resign(publisher)  # others need not wait for the picture worker
+        return await session.put_foreign(publisher, event.image, seq=event.seq, captured_at=captured_at)
     finally:
         session.resign(publisher)
 

@@ -7,10 +7,8 @@ slow work; the writer is the only one that sends. What the messages mean is `gat
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable
-from datetime import datetime
 from urllib.parse import parse_qs
 
 import pybase64
@@ -18,11 +16,13 @@ from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
 
 from gateway.engine.mailbox import Closed, Mailbox
+from gateway.engine.manners import Manners
 from gateway.engine.picture import Picture
+from gateway.engine.refusals import Refusals
 from gateway.engine.session import Session
 from gateway.engine.subscriber import Subscriber
-from gateway.errors import GatewayError, SecondPublisher
-from gateway.frame import iso
+from gateway.errors import GatewayError, SecondPublisher, TooFast, WrongScope
+from gateway.frame import Frame, iso
 from gateway.protocol import (
     SUBPROTOCOL,
     AckIn,
@@ -39,9 +39,9 @@ from gateway.protocol import (
     parse_pictures,
 )
 from gateway.version import __version__
-from gateway.web import check_origin, hub_of, refuse_upgrade
+from gateway.web import caller_of, check_origin, hub_of, refuse_upgrade
 
-log = logging.getLogger(__name__)
+BREATH = 64  # messages that may be read in one go; a single read of the transport can hold thousands
 
 
 class StreamSocket:
@@ -54,7 +54,7 @@ class StreamSocket:
             check_origin(scope, hub.settings.allowed_origins)
             session = hub.get(scope["path_params"]["stream_id"])
             wish = parse_qs(scope["query_string"].decode("latin-1")).get("frames", ["none"])[-1]
-            client = StreamClient(scope, receive, send, session, clock=hub.clock)
+            client = StreamClient(scope, receive, send, session, clock=hub.clock, refusals=hub.admission.refusals)
             client.join(SubscribeIn(parse_pictures(wish)))
         except GatewayError as error:
             await refuse_upgrade(scope, send, error)
@@ -71,18 +71,30 @@ class StreamClient:
     listens = True
 
     def __init__(
-        self, scope: Scope, receive: Receive, send: Send, session: Session, *, clock: Callable[[], float]
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        session: Session,
+        *,
+        clock: Callable[[], float],
+        refusals: Refusals,
     ) -> None:
         self.token = secrets.token_urlsafe(16)
         self._receive = receive
         self._send = send
         self._session = session
         self._clock = clock
+        self._refusals = refusals
+        self._who = str((scope.get("client") or ("",))[0])
         self._protocol = StreamProtocol(negotiated=SUBPROTOCOL in scope.get("subprotocols", []))
+        self._manners = Manners(session.settings.limits, clock(), negotiated=self._protocol.negotiated)
+        self._alarm: asyncio.TimerHandle | None = None
         self._subscriber = Subscriber(
             messages=session.settings.stream.viewer_messages,
-            reset=scope.get("extensions", {}).get("framegate.reset", {}).get("reset"),
+            peer=scope.get("extensions", {}).get("framegate.peer", {}).get("peer"),
         )
+        self._may_publish = caller_of(scope).may("publish", session.id)
         self._resume: str | None = None
         self._connected = True
         self._foreign: Mailbox[FrameIn] = Mailbox(1)  # PNG and WebP, on their way to the picture worker
@@ -99,7 +111,9 @@ class StreamClient:
 
     def leave(self) -> None:
         session = self._session
-        self._subscriber.reset = None
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._subscriber.peer = None
         session.resign(self)
         session.audience.leave(self._subscriber)
         session.lease.leave(self._clock())
@@ -115,6 +129,7 @@ class StreamClient:
             {"type": "websocket.accept", "subprotocol": SUBPROTOCOL if self._protocol.negotiated else None}
         )
         self._subscriber.put_message(self._hello())
+        self._watch_deadline()
         async with asyncio.TaskGroup() as tasks:
             reader = tasks.create_task(self._read())
             transcoder = tasks.create_task(self._transcode())
@@ -144,6 +159,7 @@ class StreamClient:
     # --- in ----------------------------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
+        heard = 0
         while True:
             received = await self._receive()
             if received["type"] == "websocket.disconnect":
@@ -151,33 +167,71 @@ class StreamClient:
                 self._subscriber.close()
                 return
             text = received.get("text")
-            try:
-                self._take(self._protocol.receive(received["bytes"] if text is None else text))
-            except SecondPublisher as error:
-                self._refuse(error)
+            if not self._hear(received["bytes"] if text is None else text):
                 return
-            except GatewayError as error:
-                if self._protocol.fault(error, self._clock()):
-                    self._refuse(error)
-                    return
-                self._subscriber.put_message(error_message(error))
+            heard += 1
+            if heard % BREATH == 0:
+                await asyncio.sleep(0)
+
+    def _hear(self, said: str | bytes) -> bool:
+        """One message; whether to listen on."""
+        now = self._clock()
+        try:
+            self._manners.admit(said, now, self._session.max_fps)
+            event = self._protocol.receive(said)
+            self._manners.heed(event, said, now)
+            self._take(event)
+        except GatewayError as error:
+            return self._forgive(error, now)
+        return True
+
+    def _forgive(self, error: GatewayError, now: float) -> bool:
+        """Answer a mistake, or close the connection for it; whether it goes on."""
+        match error:
+            case SecondPublisher() | WrongScope():
+                forgiven, told = False, True
+            case TooFast():
+                forgiven, told = not self._manners.floods(error, now), self._manners.may_tell(now)
+            case _:
+                forgiven, told = self._protocol.fault(error, now) is None, True
+        if not forgiven:
+            self._refuse(error)
+            return False
+        self._refusals.note(error.code, self._who, "a message")
+        if told:
+            self._subscriber.put_message(error_message(error))
+        return True
+
+    def _watch_deadline(self) -> None:
+        """Look again when the next deadline passes, and close the connection if it was missed."""
+        self._alarm, now = None, self._clock()
+        deadline = self._manners.deadline()
+        if error := self._manners.overdue(now):
+            self._refuse(error)
+        elif deadline is not None:
+            self._alarm = asyncio.get_running_loop().call_later(deadline - now, self._watch_deadline)
 
     def _refuse(self, error: GatewayError) -> None:
-        log.info("stream %s: closed a socket: %s", self._session.id, error.code)
+        self._refusals.note(error.code, self._who, "a socket, closed")
         self._subscriber.close(error.close_code, error.code, last_words=error_message(error))
 
     def _take(self, event: ClientEvent) -> None:
         match event:
+            case FrameIn() if not self._may_publish:
+                raise WrongScope("this credential allows to view, not to publish")
             case FrameIn():
                 self._session.claim(self, resume=self._resume)
+                if self._alarm is None:  # the first frame of a socket that negotiated nothing
+                    self._watch_deadline()
                 if event.kind == "jpeg":
-                    self._publish(event.image, event.seq, event.captured_at)
-                else:
-                    if self._foreign.put(event) is not None:
-                        self._session.ingest_dropped["replaced"] += 1
+                    self._taken(self._session.put(event.image, seq=event.seq, captured_at=event.captured_at), event.seq)
+                elif self._foreign.put(event) is not None:
+                    self._session.ingest_dropped["replaced"] += 1
             case SubscribeIn():
                 self._subscribe(event)
                 self._subscriber.put_message(message("subscribed", frames=event.pictures, topics=list(event.topics)))
+            case RelayIn() if not self._may_publish:  # older viewers say all kinds of things, so it costs them nothing
+                self._subscriber.put_message(error_message(WrongScope("this credential allows to view only")))
             case RelayIn():
                 self._session.relay(event.data, self._subscriber)
             case HelloIn():
@@ -187,8 +241,8 @@ class StreamClient:
             case AckIn():
                 pass  # the protocol has noted that this publisher acknowledges
 
-    def _publish(self, image: bytes, seq: int | None, captured_at: datetime | None) -> None:
-        frame = self._session.put(image, seq=seq, captured_at=captured_at)
+    def _taken(self, frame: Frame | None, seq: int | None) -> None:
+        """A picture was readable; the frame it became, or None if it came too fast."""
         self._protocol.image_accepted()
         if frame is None:
             self._slow_down()
@@ -208,12 +262,11 @@ class StreamClient:
         while True:
             event = await self._foreign.get()
             try:
-                self._publish(await self._session.transcode(event.image), event.seq, event.captured_at)
+                frame = await self._session.put_foreign(self, event.image, seq=event.seq, captured_at=event.captured_at)
+                self._taken(frame, event.seq)
             except GatewayError as error:
-                if self._protocol.fault(error, self._clock()):
-                    self._refuse(error)
+                if not self._forgive(error, self._clock()):
                     return
-                self._subscriber.put_message(error_message(error))
 
     def _subscribe(self, wish: SubscribeIn) -> None:
         self._subscriber.topics = frozenset(wish.topics)
@@ -233,9 +286,7 @@ class StreamClient:
                     item = await subscriber.next()
                 except Closed:
                     break
-                subscriber.sending_since = self._clock()
                 await self._send(self._wrapped(item))
-                subscriber.sending_since = None
             if self._connected:
                 code, reason = subscriber.farewell or (1000, "")
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})

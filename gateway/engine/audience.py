@@ -14,6 +14,7 @@ from gateway.frame import Frame
 from gateway.protocol import CLOSE_OVERLOADED, Topic
 
 RAW = Variant()
+LOOK_SHARE = 0.05  # of the time after which a viewer counts as stalled: how finely that is looked at
 
 
 class Audience:
@@ -28,12 +29,17 @@ class Audience:
         self._redrawn: dict[Variant, RedrawnOutlet] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._lost: Counter[str] = Counter()  # by those who have left
+        self._look_again_at = float("-inf")
 
     def __len__(self) -> int:
         return len(self._everybody())
 
     def _everybody(self) -> set[Subscriber]:
         return self._subscribers.union(self._raw.viewers, *(outlet.viewers for outlet in self._redrawn.values()))
+
+    def picture_viewers(self) -> set[Subscriber]:
+        """Who gets pictures, by whatever transport."""
+        return self._raw.viewers.union(*(outlet.viewers for outlet in self._redrawn.values()))
 
     def dropped(self) -> Counter[str]:
         """What slow viewers lost."""
@@ -55,7 +61,7 @@ class Audience:
         outlet = self._outlet(variant)
         first = not outlet.viewers
         outlet.viewers.add(subscriber)
-        if variant.raw and latest is not None:
+        if latest is not None and variant.leaves(latest):
             outlet.latest = Picture(latest, latest.jpeg)
             subscriber.put_picture(outlet.latest)
         elif outlet.latest is not None:
@@ -112,6 +118,12 @@ class Audience:
             if undrawn or not variant.draw:
                 outlet.put(frame, {})
 
+    def made(self, frame: Frame, variant: Variant) -> bytes | None:
+        """A frame in a form that was made for viewers already."""
+        outlet = self._redrawn.get(variant)
+        shown = outlet.latest if outlet is not None else None
+        return shown.jpeg if shown is not None and shown.frame is frame else None
+
     @property
     def draws(self) -> bool:
         return any(variant.draw for variant in self._redrawn)
@@ -123,8 +135,11 @@ class Audience:
                 outlet.put(frame, overlay)
 
     def cut_stalled(self, now: float, stall_s: float) -> int:
-        """Reset who has taken nothing of what is being sent for `stall_s`. Closing politely would wait for ever."""
-        stalled = [s for s in self._everybody() if s.sending_since is not None and now - s.sending_since > stall_s]
+        """Reset who has taken nothing of what waits for him for `stall_s`. Closing politely would wait for ever."""
+        if now < self._look_again_at:
+            return 0
+        self._look_again_at = now + stall_s * LOOK_SHARE
+        stalled = [subscriber for subscriber in self._everybody() if subscriber.stalled(now, stall_s)]
         for subscriber in stalled:
             subscriber.close(CLOSE_OVERLOADED, "stalled")
             subscriber.cut()

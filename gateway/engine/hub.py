@@ -15,17 +15,21 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from gateway.engine.admission import Admission
 from gateway.engine.catalog import Catalog, Plan
-from gateway.engine.environment import approved, worker_environment
+from gateway.engine.environment import approved, worker_environment, worker_options
+from gateway.engine.overload import Overload
 from gateway.engine.picture import Painter
 from gateway.engine.placement import place
 from gateway.engine.plugins import Manifest, PluginSpec, discover
+from gateway.engine.pulse import Pulse
 from gateway.engine.quarantine import Quarantine
 from gateway.engine.runner import Runner
 from gateway.engine.session import Session, SessionRequest
 from gateway.engine.supervisor import Supervisor
 from gateway.engine.worker import ProcessWorker, ThreadWorker, Worker, WorkerSetup
 from gateway.errors import AtCapacity, NotFound, SessionEnded, UnknownOption
+from gateway.proxies import Proxies
 from gateway.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -71,6 +75,9 @@ class Hub:
         self.supervisors: list[Supervisor] = []
         self.sessions_opened = 0
         self.painter = _painter(settings)
+        self.admission = Admission(settings.limits, Proxies(settings.trusted_proxies), clock=clock)
+        self.overload = Overload(self, settings.limits)
+        self.pulse = Pulse(settings.limits.hang_s, settings.limits.degraded_s)
         self.draining = False
         self._make_worker = make_worker or _make_worker(settings)
         self._ended: dict[str, tuple[float, str]] = {}
@@ -110,10 +117,7 @@ class Hub:
         groups: dict[str, list[PluginSpec]] = {}
         for spec in self.catalog.plugins:
             groups.setdefault(spec.group, []).append(spec)
-        options = {
-            name: {key: value for key, value in values.items() if key not in ("fps", "motion_gate")}  # the host's alone
-            for name, values in self.settings.analyzers.items()
-        }
+        options = worker_options(chosen)
         for name, specs in groups.items():
             environment = worker_environment(self.settings, specs)
             setup = WorkerSetup(tuple(specs), options, environment, self.settings.analysis.nice)

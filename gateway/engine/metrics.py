@@ -29,6 +29,8 @@ class HubCollector(Collector):
         yield from self._streams()
         yield from self._analyzers()
         yield from self._workers()
+        yield from self._edge()
+        yield from self._health()
 
     def _streams(self) -> Iterator[Metric]:
         hub = self._hub
@@ -97,6 +99,37 @@ class HubCollector(Collector):
             recycles.add_metric(label, supervisor.recycled)
             memory.add_metric(label, supervisor.vitals.rss)
         yield from (up, restarts, recycles, memory, limit)
+
+    def _edge(self) -> Iterator[Metric]:
+        admission = self._hub.admission
+        connections = GaugeMetricFamily("framegate_connections", "Connections that are open.")
+        connections.add_metric([], admission.connections)
+        yield connections
+        rejected = CounterMetricFamily("framegate_rejected", "What was turned away, by code.", labels=["code"])
+        for code, count in sorted(admission.refusals.counts.items()):
+            rejected.add_metric([code], count)
+        yield rejected
+        closed = CounterMetricFamily("framegate_websockets_closed", "Ended, by close code.", labels=["close_code"])
+        for number, count in sorted(admission.refusals.closed.items()):
+            closed.add_metric([number], count)
+        yield closed
+
+    def _health(self) -> Iterator[Metric]:
+        overload, pulse = self._hub.overload, self._hub.pulse
+        lag = GaugeMetricFamily("framegate_event_loop_lag_seconds", "Worst lateness of a timer in the last 10 s.")
+        lag.add_metric([], pulse.lag_s)
+        hangs = CounterMetricFamily("framegate_event_loop_hangs", "Times the event loop stood still.")
+        hangs.add_metric([], pulse.hangs)
+        used = GaugeMetricFamily("framegate_memory_bytes", "Memory of the gateway and its workers.")
+        used.add_metric([], overload.used)
+        limit = GaugeMetricFamily("framegate_memory_limit_bytes", "Memory there is for them.")
+        limit.add_metric([], overload.limit)
+        active = GaugeMetricFamily(
+            "framegate_overload_action_active", "1 while it is in effect, since memory is short.", labels=["action"]
+        )
+        for action, on in overload.active.items():
+            active.add_metric([action], float(on))
+        yield from (lag, hangs, used, limit, active)
 
 
 def exposition(hub: Hub) -> tuple[bytes, str]:

@@ -17,6 +17,7 @@ from gateway.engine.process import ChildProcess, WorkerDied
 from gateway.engine.wire import Header
 from gateway.errors import BadImage, GatewayError, NoPicture
 from gateway.frame import Frame
+from gateway.jpeg import turned
 
 if TYPE_CHECKING:
     from gateway.engine.subscriber import Subscriber
@@ -50,15 +51,29 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What is done to a picture before it goes out. Few values each, so that few are made."""
+    """What is done to a picture before it goes out. Few values each, so that few are made.
+
+    Whatever is made is upright; `upright` asks for that alone, for readers that pass over the orientation in a file.
+    """
 
     draw: bool = False
     width: int | None = None
     quality: int | None = None
+    mirror: bool = False
+    upright: bool = False
 
     @property
     def raw(self) -> bool:
-        return not self.draw and self.width is None and self.quality is None
+        return not (self.remade or self.upright)
+
+    @property
+    def remade(self) -> bool:
+        """Whether every picture has to be made anew."""
+        return self.draw or self.mirror or self.width is not None or self.quality is not None
+
+    def leaves(self, frame: Frame) -> bool:
+        """Whether a frame is in this form as it came."""
+        return not self.remade and not (self.upright and turned(frame.jpeg))
 
 
 class Painter:
@@ -80,6 +95,8 @@ class Painter:
     async def redraw(self, frame: Frame, variant: Variant, overlay: Overlay) -> bytes:
         """The frame's JPEG in another form. Raises `BadImage` if it does not decode."""
         order: dict[str, Any] = {"do": "redraw", "width": variant.width, "quality": variant.quality or self._quality}
+        if variant.mirror:
+            order["mirror"] = True
         if variant.draw:
             order["overlay"] = overlay
         return await self._ask(order, frame.jpeg)
@@ -133,6 +150,8 @@ class Painter:
 class Outlet:
     """One form of a session's pictures, and who watches it. The raw form: frames as they came."""
 
+    variant = Variant()
+
     def __init__(self) -> None:
         self.viewers: set[Subscriber] = set()
         self.latest: Picture | None = None
@@ -147,7 +166,7 @@ class Outlet:
 
 
 class RedrawnOutlet(Outlet):
-    """A form that has to be made: once per frame, newest frame first. `run()` is its task."""
+    """A form that has to be made, or may have to be: once per frame, newest frame first. `run()` is its task."""
 
     def __init__(self, variant: Variant, painter: Painter) -> None:
         super().__init__()
@@ -157,7 +176,11 @@ class RedrawnOutlet(Outlet):
         self._orders: Mailbox[tuple[Frame, Overlay]] = Mailbox(1)
 
     def put(self, frame: Frame, overlay: Overlay) -> None:
-        self._orders.put((frame, overlay))
+        if self.variant.leaves(frame):
+            self._orders.take()  # one that waits is older
+            super().put(frame, overlay)
+        else:
+            self._orders.put((frame, overlay))
 
     def close(self) -> None:
         """Nobody watches any more: `run()` ends, and what waits is not made."""
@@ -176,4 +199,5 @@ class RedrawnOutlet(Outlet):
                 self.failed += 1
                 log.debug("frame %d: not redrawn: %s", frame.seq, error)
             else:
-                self.send(Picture(frame, jpeg))
+                if self.latest is None or self.latest.frame.seq <= frame.seq:  # no newer one went by meanwhile
+                    self.send(Picture(frame, jpeg))

@@ -80,8 +80,13 @@ def _redraw(order: Header, payload: bytes) -> Pixels:
     if width is not None and width < picture.shape[1]:
         height = max(1, round(picture.shape[0] * width / picture.shape[1]))
         picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    mirrored = "mirror" in order
+    if mirrored:
+        picture = np.ascontiguousarray(picture[:, ::-1])
     for label, detection in _labelled(order.get("overlay", {})):
-        _box(picture, detection["box"], label, _colour(detection["label"]))
+        left, top, right, bottom = detection["box"]
+        box = [1 - right, top, 1 - left, bottom] if mirrored else [left, top, right, bottom]
+        _box(picture, box, label, _colour(detection["label"]))
     return picture
 
 

@@ -51,9 +51,10 @@ class Allowance:
 
     __slots__ = ("_at", "_left", "_most", "per_s")
 
-    def __init__(self, per_s: float) -> None:
+    def __init__(self, per_s: float, *, burst: float | None = None) -> None:
+        """`burst`: how many may come at once, instead."""
         self.per_s = per_s
-        self._most = self._left = max(1.0, per_s / 2)
+        self._most = self._left = max(1.0, per_s / 2 if burst is None else burst)
         self._at: float | None = None
 
     def take(self, now: float) -> bool:

@@ -60,6 +60,7 @@ class Runner:
         self.rules = rules
         self.reason: str | None = None
         self.traceback: str | None = None
+        self.rests = False  # while memory is short
         self.batch = 0
         self.device: str | None = None
         self.quarantine: str | None = None

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from gateway.engine.answers import Answers
 from gateway.engine.audience import RAW, Audience
@@ -20,15 +20,17 @@ from gateway.engine.host import Report
 from gateway.engine.lease import Lease
 from gateway.engine.lineup import Lineup, Places
 from gateway.engine.picture import Painter, Variant
+from gateway.engine.place import Place, Publisher
 from gateway.engine.rate import Allowance, Rate
 from gateway.engine.runner import Runner
 from gateway.engine.slate import Slate
 from gateway.engine.slot import Slot, Stage
+from gateway.engine.snapshots import Snapshots
 from gateway.engine.subscriber import Subscriber
 from gateway.engine.timeline import Timeline
-from gateway.errors import GatewayError, NoPicture, SecondPublisher, SessionEnded
+from gateway.errors import GatewayError, NoPicture, SessionEnded
 from gateway.frame import Frame, iso
-from gateway.jpeg import HeaderReader, tidied
+from gateway.jpeg import HeaderReader, read_header, tidied
 from gateway.protocol import CLOSE_RESTART, SCHEMA, bye_message, message
 from gateway.settings import Settings
 
@@ -38,16 +40,8 @@ State = Literal["waiting", "live", "stale", "ended"]
 
 SILENT_S = 2.0  # a publisher that sent nothing for this long may be replaced
 SEQ_CLAIMS = 2**31  # so that a year of frames has room above it in the header's 32 bits
+LAST_WORDS_S = 1.5  # how long a client may take to hear of a shutdown; the server waits for 3 s
 TICK_S = 0.25  # how finely stalled viewers, idle pictures and ends of events are noticed
-
-
-class Publisher(Protocol):
-    """Whoever sends frames. `displaced` is called when somebody else takes over; `listens`: it is a subscriber too."""
-
-    token: str
-    listens: bool
-
-    def displaced(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +97,11 @@ class Session:
         self.lineup = Lineup(self)
         self._painter = painter
         self._clock = clock
-        self._publisher: Publisher | None = None
+        self._place = Place()
+        self._snapshots = Snapshots(painter, most=settings.stream.snapshot_forms)
         self._slate = Slate(self, painter)
         self._allowance = Allowance(self._max_fps(request))
-        self._headers = HeaderReader(max_pixels=settings.limits.max_pixels)
+        self._gate = HeaderReader(max_pixels=settings.limits.max_pixels)
         self._timeline = Timeline(now)
         self._told_status_at = float("-inf")
         self._told_standing: object = None
@@ -169,7 +164,7 @@ class Session:
             "paused": self.lineup.paused,
             "created_at": iso(self.created_at),
             "age_s": round(now - self.lease.opened_at, 3),
-            "publishers": int(self._publisher is not None),
+            "publishers": int(self._place.holder is not None),
             "viewers": self.viewers,
             "fps_in": round(self.frames.value(now), 2),
             "fps_analyzed": round(self.findings.analyzed.value(now), 2),
@@ -178,6 +173,7 @@ class Session:
             "dropped": self.dropped(),
             "analyzers": [stage.describe() for stage in self.stages],
             "events_open": len(self.findings.open_events),
+            "clock_skew_s": self._skew(self.latest) if self.latest else None,
             "width": self.latest.width if self.latest else None,
             "height": self.latest.height if self.latest else None,
         }
@@ -204,20 +200,12 @@ class Session:
 
     def claim(self, publisher: Publisher, *, resume: str | None = None) -> None:
         """Make this the publisher. Raises `SecondPublisher` while another one is sending and holds its place."""
-        current = self._publisher
-        if current is publisher:
-            return
-        if current is not None:
-            silent = self.latest is None or self._clock() - self.latest.received_at > SILENT_S
-            if not silent and resume != current.token:
-                raise SecondPublisher("somebody else is publishing to this stream")
-            current.displaced()
-        self._publisher = publisher
-        self.changed.set()
+        silent = self.latest is None or self._clock() - self.latest.received_at > SILENT_S
+        if self._place.claim(publisher, resume=resume, silent=silent):
+            self.changed.set()
 
     def resign(self, publisher: Publisher) -> None:
-        if self._publisher is publisher:
-            self._publisher = None
+        if self._place.resign(publisher):
             self.changed.set()
 
     # --- frames in ---------------------------------------------------------------------------------------------------
@@ -227,42 +215,56 @@ class Session:
 
         Raises `BadImage` or `ImageTooLarge`, and `SessionEnded` when it comes too late.
         """
-        if self.reason is not None:
-            raise SessionEnded(f"the stream has ended: {self.reason}", reason=self.reason)
-        now = self._clock()
-        if not self._allowance.take(now):
-            self.ingest_dropped["max_fps"] += 1
+        self._check_live()
+        return self._take(jpeg, seq, captured_at) if self._admits() else None
+
+    async def put_foreign(
+        self, publisher: Publisher, image: bytes, *, seq: int | None = None, captured_at: datetime | None = None
+    ) -> Frame | None:
+        """The same for a PNG or WebP, which the picture worker makes a JPEG if it is wanted.
+
+        Raises `SecondPublisher` too, if somebody else took over meanwhile.
+        """
+        self._check_live()
+        if not self._admits():
             return None
         try:
-            header = self._headers.read(jpeg)
+            jpeg = await self._painter.to_jpeg(image, max_pixels=self.settings.limits.max_pixels)
+        except GatewayError as error:
+            self.ingest_dropped[error.code] += 1
+            raise
+        self._check_live()
+        self.claim(publisher)
+        return self._take(jpeg, seq, captured_at)
+
+    def _check_live(self) -> None:
+        if self.reason is not None:
+            raise SessionEnded(f"the stream has ended: {self.reason}", reason=self.reason)
+
+    def _admits(self) -> bool:
+        """Whether another frame may come now."""
+        if self._allowance.take(self._clock()):
+            return True
+        self.ingest_dropped["max_fps"] += 1
+        return False
+
+    def _take(self, jpeg: bytes, seq: int | None, captured_at: datetime | None) -> Frame:
+        now = self._clock()
+        try:
+            header, jpeg = self._gate.admit(jpeg)
         except GatewayError as error:
             self.ingest_dropped[error.code] += 1
             raise
         seq = self.seq_for(seq)
         self.next_seq = seq + 1
-        frame = Frame(
-            seq,
-            now,
-            header.width,
-            header.height,
-            tidied(jpeg, header),
-            captured_at,
-            self._timeline.place(captured_at, now),
-        )
+        at = self._timeline.place(captured_at, now)
+        frame = Frame(seq, now, header.width, header.height, jpeg, captured_at, at)
         self._fan_out(frame, now)
         return frame
 
     def seq_for(self, claim: int | None) -> int:
         """The number the next frame gets: its sender's, unless that steps back or leaves no room for those to come."""
         return self.next_seq if claim is None or not self.next_seq <= claim < SEQ_CLAIMS else claim
-
-    async def transcode(self, image: bytes) -> bytes:
-        """A PNG or WebP as JPEG, through the picture worker."""
-        try:
-            return await self._painter.to_jpeg(image, max_pixels=self.settings.limits.max_pixels)
-        except GatewayError as error:
-            self.ingest_dropped[error.code] += 1
-            raise
 
     def _fan_out(self, frame: Frame, now: float) -> None:
         first, self.latest = self.latest is None, frame
@@ -295,6 +297,8 @@ class Session:
 
     def result(self, frame: Frame, analyzers: Mapping[str, Any]) -> dict[str, Any]:
         """The body of a result message (api.md section 2)."""
+        skew = self._skew(frame)
+        wrong = skew is not None and abs(skew) > self.settings.stream.clock_skew_s
         return {
             "schema": SCHEMA,
             "stream_id": self.id,
@@ -306,14 +310,21 @@ class Session:
             "height": frame.height,
             "analyzers": analyzers,
             "dropped": self.dropped(),
+            **({"clock_skew_s": skew} if wrong else {}),
         }
+
+    def _skew(self, frame: Frame) -> float | None:
+        """How far the sender's clock is before ours, in s: its claim of the capture time against the arrival."""
+        if frame.captured_at is None:
+            return None
+        return round((frame.captured_at - self.utc_of(frame.received_at)).total_seconds(), 3)
 
     # --- viewers -----------------------------------------------------------------------------------------------------
 
     @property
     def viewers(self) -> int:
         """Everybody who watches, by any transport; a publisher's own socket does not count."""
-        return max(0, len(self.audience) - int(self._publisher is not None and self._publisher.listens))
+        return max(0, len(self.audience) - int(self._place.listens))
 
     def watch(self, subscriber: Subscriber, variant: Variant = RAW) -> None:
         """Send it pictures of this form, beginning with the newest there is. Raises `AtCapacity`."""
@@ -324,9 +335,11 @@ class Session:
         frame = self.latest
         if frame is None:
             raise NoPicture("no frame has come in yet", code="no_frame_yet", retry_after_s=1)
-        if variant.raw:
-            return frame, frame.jpeg
-        return frame, await self._painter.redraw(frame, variant, self.findings.recent())
+        if variant.leaves(frame):
+            return frame, tidied(frame.jpeg, read_header(frame.jpeg), exact=True)  # it may be kept as a file
+        if (made := self.audience.made(frame, variant)) is not None:
+            return frame, made
+        return frame, await self._snapshots.get(frame, variant, self.findings.recent())
 
     def send_status(self) -> None:
         if self.audience.listens("status"):
@@ -354,7 +367,7 @@ class Session:
         self.audience.cut_stalled(now, self.settings.limits.viewer_stall_s)
         self._slate.fill(now)
         self.changed.clear()
-        standing = (self._publisher, self.viewers, self.state)
+        standing = (self._place.holder, self.viewers, self.state)
         if standing != self._told_standing or now - self._told_status_at >= self.settings.stream.status_s:
             self._told_status_at, self._told_standing = now, standing
             self.send_status()
@@ -376,10 +389,11 @@ class Session:
         """End what is open, tell everybody, leave the workers. Called once, by the session's task."""
         self.findings.finish()
         reason = self.reason or "ended"
-        code = CLOSE_RESTART if reason == "shutdown" else 4404
+        shutdown = reason == "shutdown"
+        code = CLOSE_RESTART if shutdown else 4404
         self.audience.close(code, reason, bye_message(reason, retry_ms=retry_ms))
-        self.audience.cut_later(self.settings.limits.viewer_stall_s)
-        if self._publisher is not None:
-            self._publisher.displaced()
+        self.audience.cut_later(LAST_WORDS_S if shutdown else self.settings.limits.viewer_stall_s)
+        if self._place.holder is not None:
+            self._place.holder.displaced()
         self.lineup.leave()
         self.answers.close()

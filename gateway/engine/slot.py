@@ -69,7 +69,9 @@ class Stage:
         return now >= self._due_at - 1e-3
 
     def gate(self, now: float) -> str | None:
-        """Why its motion gate keeps a frame from it, if it does."""
+        """Why it is kept from a frame, if it is: memory is short, or its motion gate."""
+        if self.runner.rests:
+            return "overloaded"
         return "still" if self._hold_s is not None and self._movement.still(now, self._hold_s) else None
 
     def taken(self, now: float) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Iterable
 
 from gateway.engine.mailbox import Bell, Closed, Mailbox
 from gateway.engine.picture import Picture
+from gateway.peer import Peer
 from gateway.protocol import TOPICS, Pictures, Topic
 
 
@@ -23,12 +25,12 @@ class Subscriber:
         topics: Iterable[Topic] = TOPICS,
         pictures: Pictures = "none",
         fill: bool = False,
-        reset: Callable[[], None] | None = None,
+        peer: Peer | None = None,
     ) -> None:
         """`fill`: while there is nothing new, show it the last picture again, or a slate that says why.
 
-        `reset` cuts its transport at once, for a peer that takes nothing any more; the transport takes it away when it
-        ends by itself.
+        `peer` is the other end of its connection, if the server tells of it; the transport takes it away when it ends
+        by itself. `resting` is set while a viewer of few pictures per second would not take another one.
         """
         bell = Bell()
         self._messages: Mailbox[str] = Mailbox(messages, bell)
@@ -38,21 +40,28 @@ class Subscriber:
         self.topics = frozenset(topics)
         self.pictures: Pictures = pictures
         self.fill = fill
-        self.reset = reset
+        self.peer = peer
         self.farewell: tuple[int, str] | None = None
         self.over = asyncio.Event()  # set with the farewell
+        self.since = time.monotonic()
         self.shown_at = float("-inf")
-        self.sending_since: float | None = None
+        self.resting = False
+        self._thinned = 0
+        self._progress: int | None = None
+        self._moved_at = float("-inf")
 
     @property
     def dropped(self) -> dict[str, int]:
-        return {"messages": self._messages.dropped, "pictures": self._pictures.dropped}
+        """What it was too slow for; pictures it did not ask for are none."""
+        return {"messages": self._messages.dropped, "pictures": self._pictures.dropped - self._thinned}
 
     def put_message(self, text: str) -> None:
         self._messages.put(text)
 
     def put_picture(self, picture: Picture) -> None:
-        self._pictures.put(picture)
+        gone = self._pictures.put(picture)
+        if self.resting and gone is not None and gone is not picture:
+            self._thinned += 1
 
     def put_ack(self, text: str) -> None:
         """An acknowledgement says all that earlier ones said, so only the newest waits."""
@@ -69,10 +78,18 @@ class Subscriber:
             self._messages.close()
             self._pictures.close()
 
+    def stalled(self, now: float, after_s: float) -> bool:
+        """Whether it has taken not one byte of what waits for it for so long. To be asked now and then."""
+        progress = self.peer.progress() if self.peer is not None else None
+        if progress is None or progress != self._progress:
+            self._progress, self._moved_at = progress, now
+            return False
+        return now - self._moved_at > after_s
+
     def cut(self) -> None:
         """End its transport at once, if that has not ended by itself."""
-        if self.reset is not None:
-            self.reset()
+        if self.peer is not None:
+            self.peer.reset()
 
     async def next(self) -> str | Picture:
         """What to send next: an acknowledgement, then messages, then the newest picture. Raises `Closed`."""

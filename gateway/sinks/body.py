@@ -18,8 +18,7 @@ from gateway.engine.subscriber import Subscriber
 class SubscriberBody(Response):
     """Sends `opening`, then each of the subscriber's items as `wrap` has it, until the client or the subscriber ends.
 
-    `wrap` returns no bytes for what this client does not get; `gap` (s) is the least time between two parts. The
-    subscriber is told when a send begins and ends, so that the session notices a client that takes nothing.
+    `wrap` returns no bytes for what this client does not get; `gap` (s) is the least time between two parts.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class SubscriberBody(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         extensions = scope.get("extensions", {})
-        self._subscriber.reset = extensions.get("framegate.reset", {}).get("reset")
+        self._subscriber.peer = extensions.get("framegate.peer", {}).get("peer")
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             async with asyncio.TaskGroup() as tasks:
@@ -55,7 +54,7 @@ class SubscriberBody(Response):
                 await tasks.create_task(pour)
                 watch.cancel()
         finally:
-            self._subscriber.reset = None  # the connection may go on to serve other requests
+            self._subscriber.peer = None  # the connection may go on to serve other requests
             self._on_end()
 
     async def _pour(self, send: Send) -> None:
@@ -66,9 +65,7 @@ class SubscriberBody(Response):
             while True:
                 part = self._wrap(await subscriber.next())
                 if part:
-                    subscriber.sending_since = clock()
                     await send({"type": "http.response.body", "body": part, "more_body": True})
-                    subscriber.sending_since = None
                     subscriber.shown_at = clock()
                     if self._gap:
                         await self._pause()
@@ -79,9 +76,11 @@ class SubscriberBody(Response):
 
     async def _pause(self) -> None:
         """Keep to the client's own pace, but notice at once that it is over."""
+        self._subscriber.resting = True
         with suppress(TimeoutError):
             async with asyncio.timeout(self._gap):
                 await self._subscriber.over.wait()
+        self._subscriber.resting = False
 
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":

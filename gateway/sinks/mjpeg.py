@@ -10,13 +10,12 @@ from __future__ import annotations
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from gateway.engine.picture import Picture, Variant
 from gateway.engine.subscriber import Subscriber
 from gateway.frame import iso
-from gateway.settings import Mjpeg
 from gateway.sinks.body import SubscriberBody
 from gateway.web import hub_of
 
@@ -33,6 +32,31 @@ _LINE = f"--{BOUNDARY}\r\n".encode()
 router = APIRouter(tags=["streams"])
 
 
+def form_of(
+    request: Request,
+    draw: Annotated[str, Query(description="`boxes` burns the results in")] = "",
+    width: Annotated[int | None, Query(ge=16, description="Scaled to the next of a few shared widths")] = None,
+    quality: Annotated[int | None, Query(ge=10, le=95, description="JPEG quality, to the next ten")] = None,
+    mirror: Annotated[bool, Query(description="As in a mirror")] = False,
+) -> Variant:
+    """The shared form nearest to a viewer's wish: widths rounded up to the settings' list, quality to tens.
+
+    Always upright: VLC, ffmpeg and many others pass over the orientation in a file.
+    """
+    widths = sorted(hub_of(request).settings.mjpeg.widths)
+    wider = [offered for offered in widths if width is not None and offered >= width]
+    return Variant(
+        draw="boxes" in draw.split(","),
+        width=wider[0] if wider else None,
+        quality=None if quality is None else min(95, round(quality, -1)),
+        mirror=mirror,
+        upright=True,
+    )
+
+
+Form = Annotated[Variant, Depends(form_of)]
+
+
 @router.get(
     "/stream/video/{stream_id}",
     summary="Watch as MJPEG",
@@ -44,16 +68,15 @@ router = APIRouter(tags=["streams"])
 async def mjpeg(
     request: Request,
     stream_id: str,
-    draw: Annotated[str, Query(description="`boxes` burns the results in")] = "",
+    form: Form,
     fps: Annotated[float | None, Query(gt=0, le=120, description="At most so many pictures per second")] = None,
-    width: Annotated[int | None, Query(ge=16, description="Scaled to the next of a few shared widths")] = None,
-    quality: Annotated[int | None, Query(ge=10, le=95, description="JPEG quality, to the next ten")] = None,
+    dual: Annotated[bool, Query(description="Each picture twice, for readers that are one behind")] = False,
 ) -> Response:
     """For `<img>`, VLC, ffmpeg and whoever else reads motion JPEG. A slow reader loses pictures and slows nobody."""
     hub = hub_of(request)
     session = hub.get(stream_id)
     subscriber = Subscriber(messages=1, topics=(), fill=True)
-    session.watch(subscriber, variant_of(hub.settings.mjpeg, draw=draw, width=width, quality=quality))
+    session.watch(subscriber, form)
     session.lease.readers += 1
     session.changed.set()
 
@@ -64,7 +87,7 @@ async def mjpeg(
 
     return SubscriberBody(
         subscriber,
-        _wrapped,
+        _twice if dual else _wrapped,
         opening=_LINE,
         headers=HEADERS,
         clock=hub.clock,
@@ -73,18 +96,12 @@ async def mjpeg(
     )
 
 
-def variant_of(rules: Mjpeg, *, draw: str, width: int | None, quality: int | None) -> Variant:
-    """The shared form nearest to a viewer's wish: widths rounded up to the settings' list, quality to tens."""
-    wider = [offered for offered in sorted(rules.widths) if width is not None and offered >= width]
-    return Variant(
-        draw="boxes" in draw.split(","),
-        width=wider[0] if wider else None,
-        quality=None if quality is None else min(95, round(quality, -1)),
-    )
-
-
 def _wrapped(item: str | Picture) -> bytes:
     return item.once("mjpeg", _part) if isinstance(item, Picture) else b""
+
+
+def _twice(item: str | Picture) -> bytes:
+    return _wrapped(item) * 2
 
 
 def _part(picture: Picture) -> bytes:

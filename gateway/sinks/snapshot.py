@@ -10,7 +10,7 @@ from starlette.responses import Response
 from gateway.engine.picture import Variant
 from gateway.errors import NoPicture
 from gateway.frame import iso
-from gateway.sinks.mjpeg import variant_of
+from gateway.sinks.mjpeg import Form
 from gateway.web import hub_of
 
 router = APIRouter(tags=["streams"])
@@ -29,9 +29,7 @@ router = APIRouter(tags=["streams"])
 async def snapshot(
     request: Request,
     stream_id: str,
-    draw: Annotated[str, Query(description="`boxes` burns the results in")] = "",
-    width: Annotated[int | None, Query(ge=16)] = None,
-    quality: Annotated[int | None, Query(ge=10, le=95)] = None,
+    form: Form,
     max_age: Annotated[float | None, Query(gt=0, description="No picture older than this, in s")] = None,
 ) -> Response:
     """The newest frame as it came, or drawn and scaled."""
@@ -40,14 +38,13 @@ async def snapshot(
     frame = session.latest
     if frame is not None and max_age is not None and hub.clock() - frame.received_at > max_age:
         raise NoPicture(f"the latest picture is older than {max_age:g} s", code="stale", retry_after_s=1)
-    variant = variant_of(hub.settings.mjpeg, draw=draw, width=width, quality=quality)
-    etag = _etag(stream_id, frame.seq if frame else -1, variant)
+    etag = _etag(stream_id, frame.seq if frame else -1, form)
     headers = {"ETag": etag, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
     if frame is not None and _has(etag, request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers=headers)
-    shown, jpeg = await session.snapshot(variant)
+    shown, jpeg = await session.snapshot(form)
     headers |= {
-        "ETag": _etag(stream_id, shown.seq, variant),
+        "ETag": _etag(stream_id, shown.seq, form),
         "X-Frame-Seq": str(shown.seq),
         "X-Stream-State": session.state,
     }
@@ -57,7 +54,8 @@ async def snapshot(
 
 
 def _etag(stream_id: str, seq: int, variant: Variant) -> str:
-    return f'"{stream_id[:8]}-{seq}-{int(variant.draw)}-{variant.width or 0}-{variant.quality or 0}"'
+    wish = f"{int(variant.draw)}-{variant.width or 0}-{variant.quality or 0}-{int(variant.mirror)}"
+    return f'"{stream_id[:8]}-{seq}-{wish}"'
 
 
 def _has(etag: str, known: str) -> bool:

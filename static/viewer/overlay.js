@@ -1,26 +1,15 @@
-/** Draws a picture and, over it, boxes, labels and zones: crisp at any size, legible on any picture. */
+/** The viewer's picture with what is seen in it: draws box N on picture N, turned upright. */
+
+import { Boxes } from "./boxes.js";
 
 /** @import { Detection } from "../../clients/js/src/protocol.js" */
+/** @import { Zone } from "./boxes.js" */
 /** @import { Pair } from "./pairing.js" */
-/**
- * @typedef {{name: string, points: [number, number][]}} Zone  corners, each 0-1 of the frame
- * @typedef {{left: number, top: number, right: number, bottom: number}} Area  px of the canvas
- */
-
-const COLOURS = ["#5eead4", "#fbbf6b", "#ff9d94", "#9cc9ff", "#cdb8ff", "#a3e38a", "#ff9ed2", "#f3ea7c"];
-const INK = "#0d1113";
-const SHADE = "rgb(8 12 14 / 60%)";
-const FONT_PX = 12;
 
 export class Overlay {
-  /** @type {Zone[]} */
-  zones = [];
   #canvas;
   #context;
-  /** In order of appearance, so that the first labels never share one. @type {Map<string, string>} */
-  #colours = new Map();
-  /** Where tags are in this picture. @type {Area[]} */
-  #tags = [];
+  #boxes;
   /** @type {{picture: ImageBitmap, pair: Pair} | null} */
   #shown = null;
 
@@ -28,7 +17,17 @@ export class Overlay {
   constructor(canvas) {
     this.#canvas = canvas;
     this.#context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { alpha: false }));
+    this.#boxes = new Boxes(canvas, this.#context);
     new ResizeObserver(() => this.draw()).observe(canvas);
+  }
+
+  /** @returns {Zone[]} */
+  get zones() {
+    return this.#boxes.zones;
+  }
+
+  set zones(zones) {
+    this.#boxes.zones = zones;
   }
 
   /** Decode a picture and draw it. Rejects when it does not decode. @param {Pair} pair */
@@ -50,86 +49,11 @@ export class Overlay {
   draw() {
     if (!this.#shown) return;
     const { picture, pair } = this.#shown;
-    this.#fit(picture);
+    this.#canvas.style.aspectRatio = `${picture.width} / ${picture.height}`;
+    this.#canvas.style.setProperty("--shape", String(picture.width / picture.height));
+    this.#boxes.fit(picture.width / picture.height);
     this.#context.drawImage(picture, 0, 0, this.#canvas.width, this.#canvas.height);
-    this.#tags = [];
-    for (const zone of this.zones) this.#drawZone(zone);
-    const seen = Object.entries(pair.results).flatMap(([name, { detections = [] }]) => detections.map((one) => ({ name, one })));
-    for (const { name, one } of seen) this.#drawBox(one, { late: (pair.age_ms ?? 0) > 0, plain: one.label === name });
-    // A label that only repeats its analyzer ("motion") says nothing the colour does not. The surest find room first.
-    const named = seen.filter(({ name, one }) => one.label !== name).map(({ one }) => one);
-    for (const detection of named.sort((a, b) => b.score - a.score)) this.#drawLabel(detection);
-    this.#describe(pair.frame.seq, seen.map(({ one }) => one));
-  }
-
-  /** The backing store gets the pixels of the screen, so that lines and letters are sharp. @param {ImageBitmap} picture */
-  #fit({ width, height }) {
-    this.#canvas.style.aspectRatio = `${width} / ${height}`;
-    this.#canvas.style.setProperty("--shape", String(width / height));
-    const wide = Math.max(1, Math.round(this.#canvas.clientWidth * devicePixelRatio));
-    const high = Math.max(1, Math.round((wide * height) / width));
-    if (this.#canvas.width !== wide) this.#canvas.width = wide;
-    if (this.#canvas.height !== high) this.#canvas.height = high;
-  }
-
-  /** Dashed means: seen in an earlier picture. @param {Detection} detection @param {{late: boolean, plain: boolean}} how */
-  #drawBox({ label, box }, { late, plain }) {
-    const [x1, y1, x2, y2] = this.#pixels(box);
-    const [pen, dash] = [this.#px(plain ? 1 : 2), this.#px(6)];
-    this.#context.setLineDash(late ? [dash, dash * 0.7] : []);
-    for (const [style, width] of /** @type {[string, number][]} */ ([[SHADE, pen * 2], [this.#colourOf(label), pen]])) {
-      this.#context.strokeStyle = style;
-      this.#context.lineWidth = width;
-      this.#context.beginPath();
-      this.#context.roundRect(x1, y1, x2 - x1, y2 - y1, this.#px(3));
-      this.#context.stroke();
-    }
-    this.#context.setLineDash([]);
-  }
-
-  /** Above its box, else below, else inside it; where other tags leave no room, the box must do. @param {Detection} detection */
-  #drawLabel(detection) {
-    const [x1, y1, , y2] = this.#pixels(detection.box);
-    const text = captionOf(detection);
-    const tops = [y1 - this.#tagHeight, y2, y1].filter((top) => top >= 0 && top + this.#tagHeight <= this.#canvas.height);
-    for (const top of tops) if (this.#drawTag(text, x1, top, this.#colourOf(detection.label))) return;
-  }
-
-  /** @param {Zone} zone */
-  #drawZone({ name, points }) {
-    if (points.length < 2) return;
-    const corners = points.map(([x, y]) => [x * this.#canvas.width, y * this.#canvas.height]);
-    this.#context.beginPath();
-    for (const [x, y] of corners) this.#context.lineTo(x, y);
-    this.#context.closePath();
-    this.#context.fillStyle = "rgb(255 255 255 / 9%)";
-    this.#context.fill();
-    this.#context.strokeStyle = "rgb(255 255 255 / 75%)";
-    this.#context.lineWidth = this.#px(1.5);
-    this.#context.stroke();
-    this.#drawTag(name, corners[0][0], corners[0][1], "#ffffff");
-  }
-
-  get #tagHeight() {
-    return this.#px(FONT_PX + 6);
-  }
-
-  /** Whether there was room for it. @param {string} text @param {number} x @param {number} top @param {string} colour */
-  #drawTag(text, x, top, colour) {
-    this.#context.font = `600 ${this.#px(FONT_PX)}px system-ui, sans-serif`;
-    this.#context.textBaseline = "middle";
-    const [width, height] = [this.#context.measureText(text).width + this.#px(10), this.#tagHeight];
-    const left = Math.max(0, Math.min(x, this.#canvas.width - width));
-    const tag = { left, top, right: left + width, bottom: top + height };
-    if (this.#tags.some((other) => overlap(other, tag))) return false;
-    this.#tags.push(tag);
-    this.#context.fillStyle = colour;
-    this.#context.beginPath();
-    this.#context.roundRect(left, top, width, height, this.#px(3));
-    this.#context.fill();
-    this.#context.fillStyle = INK;
-    this.#context.fillText(text, left + this.#px(5), top + height / 2 + this.#px(0.5));
-    return true;
+    this.#describe(pair.frame.seq, this.#boxes.draw(pair.results, { late: (pair.age_ms ?? 0) > 0 }));
   }
 
   /** For those who hear the page, and for tests. @param {number} seq @param {Detection[]} detections */
@@ -139,32 +63,4 @@ export class Overlay {
     const seen = detections.map(({ label }) => label).join(", ");
     this.#canvas.setAttribute("aria-label", seen ? `Live picture with ${seen}` : "Live picture");
   }
-
-  /** @param {string} label */
-  #colourOf(label) {
-    const colour = this.#colours.get(label) ?? COLOURS[this.#colours.size % COLOURS.length];
-    this.#colours.set(label, colour);
-    return colour;
-  }
-
-  /** @param {Detection["box"]} box */
-  #pixels([x1, y1, x2, y2]) {
-    const { width, height } = this.#canvas;
-    return [x1 * width, y1 * height, x2 * width, y2 * height];
-  }
-
-  /** @param {number} css px as on the page */
-  #px(css) {
-    return css * devicePixelRatio;
-  }
 }
-
-/** @param {Area} a @param {Area} b */
-const overlap = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
-
-/** "person · Alex 0.91 #3" @param {Detection} detection */
-export function captionOf({ label, score, track_id, person }) {
-  const name = person ? `${label} · ${person}` : label;
-  return `${name} ${score.toFixed(2)}${track_id == null ? "" : ` #${track_id}`}`;
-}
-

@@ -1,6 +1,6 @@
 /** The panels beside the picture: analyzers, events, numbers, raw messages. Text only ever goes through textContent. */
 
-import { captionOf } from "./overlay.js";
+import { captionOf } from "./boxes.js";
 
 /** @import { AnalyzerResult, AnalyzerState, Detection, Message, StreamEvent } from "../../clients/js/src/protocol.js" */
 
@@ -38,6 +38,11 @@ export class AnalyzerTable {
     for (const { name, state, reason } of analyzers) {
       this.#latest.set(name, { ...this.#latest.get(name), state: /** @type {any} */ (state), reason });
     }
+  }
+
+  /** Forget the others: they left the stream. @param {string[]} names */
+  keep(names) {
+    for (const name of this.#latest.keys()) if (!names.includes(name)) this.#latest.delete(name);
   }
 
   clear() {

@@ -22,7 +22,9 @@ class Links(HTMLParser):
         self.found += [value for name, value in attrs if name in ("src", "href") and value]
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/api/docs", "/api/redoc", "/viewer", "/docs/protocol"])
+@pytest.mark.parametrize(
+    "path", ["/docs", "/redoc", "/api/docs", "/api/redoc", "/viewer", "/publish", "/docs/protocol"]
+)
 def test_every_url_in_a_page_is_local_and_answers(server: Server, path: str) -> None:
     page = server.http.get(path)
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
@@ -42,10 +44,28 @@ def test_the_root_leads_to_the_viewer(server: Server) -> None:
 
 
 def test_pages_run_under_a_policy_that_forbids_foreign_and_inline_code(server: Server) -> None:
-    for path in ("/viewer", "/viewer/viewer.js", "/client/framegate.js"):
+    for path in ("/viewer", "/viewer/viewer.js", "/publish", "/publish/worker.js", "/client/framegate.js"):
         policy = server.http.get(path).headers["content-security-policy"]
         assert "default-src 'self'" in policy
         assert "unsafe" not in policy
+
+
+def test_a_link_becomes_a_qr_code_that_no_cache_keeps(server: Server) -> None:
+    answer = server.http.post("/publish/qr", json={"link": "https://192.0.2.7:8443/viewer/fgv_secret"})
+    headers = {name: answer.headers[name] for name in ("content-type", "cache-control")}
+    assert (answer.status_code, headers) == (200, {"content-type": "image/svg+xml", "cache-control": "no-store"})
+    assert answer.text.startswith('<svg xmlns="http://www.w3.org/2000/svg"')
+    assert "fgv_secret" not in server.log
+
+
+@pytest.mark.parametrize("link", ["javascript:alert(1)", "https://a b", "http://x/" + "a" * 512, 7, None])
+def test_only_a_link_becomes_a_qr_code(server: Server, link: object) -> None:
+    answer = server.http.post("/publish/qr", json={"link": link})
+    assert (answer.status_code, answer.json()["code"], answer.json()["errors"][0]["field"]) == (
+        422,
+        "invalid",
+        "body.link",
+    )
 
 
 def test_the_schema_holds_each_route_once_under_its_canonical_path(server: Server) -> None:

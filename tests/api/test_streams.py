@@ -43,6 +43,7 @@ def test_a_stream_is_described_in_the_list_and_by_itself(server: Server) -> None
         "fps_in": 0.0,
         "fps_analyzed": 0.0,
         "frames_in": 0,
+        "clock_skew_s": None,
         "frames_analyzed": 0,
         "dropped": {"ingest": {}, "analysis": {}, "viewers": {}},
         "events_open": 0,
@@ -72,6 +73,9 @@ def test_the_state_follows_the_frames_and_counts_who_is_there(server: Server) ->
         ({"grace_s": -1}, "body.grace_s"),
         ({"max_fps": 0}, "body.max_fps"),
         ({"name": "x" * 65}, "body.name"),
+        ({"name": "door\r\nX-Header: 1"}, "body.name"),
+        ({"name": "\x1b[31mred"}, "body.name"),
+        ({"name": "\u202edoor"}, "body.name"),
         ({"options": {"motion": 5}}, "body.options.motion"),
     ],
 )

@@ -29,7 +29,14 @@ def test_health_and_readiness(server: Server) -> None:
 
 def test_status_names_streams_workers_and_analyzers(server: Server) -> None:
     status = server.http.get("/status").json()
-    assert list(status) == ["status", "version", "uptime_s", "streams", "streams_opened", "workers", "analyzers"]
+    assert list(status) == [
+        *("status", "version", "uptime_s", "streams", "streams_opened"),
+        *("connections", "event_loop_lag_s", "overload", "workers", "analyzers"),
+    ]
+    assert status["connections"] >= 1
+    assert 0 <= status["event_loop_lag_s"] < 5
+    assert status["overload"].pop("memory_limit_bytes") > status["overload"].pop("memory_bytes") >= 0
+    assert status["overload"] == {"refuse_streams": False, "rest_analyzers": False, "disconnect_viewers": False}
     (worker,) = status["workers"]
     assert worker.pop("memory_bytes") > 10 * 2**20
     assert worker.pop("jobs") >= 0

@@ -6,6 +6,7 @@ The real gateway cannot be told to be late, to fail or to send hostile labels at
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +21,9 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from gateway.api.pages import CSP
+
 ROOT = Path(__file__).parents[2]
-POLICY = "default-src 'self'; img-src 'self' blob: data:; connect-src 'self' ws: wss:; frame-ancestors 'none'"
 
 Script = Callable[[WebSocket], Awaitable[None]]
 
@@ -43,21 +45,36 @@ class ScriptedGateway:
         self.scripts = scripts
         self.ended: dict[str, str] = {}
         self.heard: list[dict[str, Any]] = []
+        self.requests: list[Response] = []  # the next answers to `POST /stream/request`; then the first stream
         self.sockets = 0
 
     def app(self) -> Starlette:
         routes = [
             Route("/viewer", self._page),
+            Route("/publish", self._publish),
             Route("/stream", self._list),
+            Route("/stream/request", self._request, methods=["POST"]),
             Route("/stream/{id}", self._status),
             WebSocketRoute("/ws/stream/{id}", self._socket),
             Mount("/viewer", StaticFiles(directory=ROOT / "static" / "viewer")),
+            Mount("/publish", StaticFiles(directory=ROOT / "static" / "publish")),
             Mount("/client", StaticFiles(directory=ROOT / "clients" / "js" / "src")),
         ]
         return Starlette(routes=[*routes, Mount("/prefix", routes=list(routes))])
 
     async def _page(self, request: Request) -> Response:
-        return FileResponse(ROOT / "static/viewer/index.html", headers={"Content-Security-Policy": POLICY})
+        return FileResponse(ROOT / "static/viewer/index.html", headers={"Content-Security-Policy": CSP})
+
+    async def _publish(self, request: Request) -> Response:
+        return FileResponse(ROOT / "static/publish/index.html", headers={"Content-Security-Policy": CSP})
+
+    async def _request(self, request: Request) -> Response:
+        if self.requests:
+            return self.requests.pop(0)
+        name = next(iter(self.scripts))
+        return JSONResponse(
+            {"stream_id": name, "websocket_url": f"/ws/stream/{name}", "viewer_url": f"/viewer?stream_id={name}"}
+        )
 
     async def _list(self, request: Request) -> Response:
         live = [{"stream_id": name, "name": "", "state": "live"} for name in self.scripts if name not in self.ended]
@@ -77,7 +94,7 @@ class ScriptedGateway:
             await socket.send_denial_response(Response(status_code=404))
             return
         self.sockets += 1
-        await socket.accept()
+        await socket.accept(next(iter(socket.scope["subprotocols"]), None))  # a publisher's browser insists on it
         await socket.send_json(HELLO)
         listening = asyncio.create_task(self._listen(socket))
         try:
@@ -89,7 +106,10 @@ class ScriptedGateway:
             await asyncio.wait([listening])
 
     async def _listen(self, socket: WebSocket) -> None:
-        async for message in socket.iter_json():
+        while (received := await socket.receive())["type"] == "websocket.receive":
+            if received.get("text") is None:
+                continue  # a picture
+            message = json.loads(received["text"])
             self.heard.append(message)
             if message["type"] == "ping":
                 await socket.send_json({"type": "pong"})

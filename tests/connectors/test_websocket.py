@@ -122,6 +122,7 @@ def test_results_carry_the_seq_and_capture_time_of_their_frame(server: Server) -
     assert (motion["state"], motion["detections"]) == ("ready", [])
     assert 0 < motion["latency_ms"] <= motion["age_ms"]
     assert result.pop("received_at").endswith("Z")
+    assert result.pop("clock_skew_s") < -5
     assert result == {
         "type": "result",
         "schema": "1.0",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -42,16 +43,57 @@ async def test_a_slow_viewer_loses_the_oldest_counted_and_the_others_lose_nothin
         assert session.dropped()["viewers"] == {"messages": 92}
 
 
+@dataclass
+class FakePeer:
+    """The other end of a connection: `taken` is what it acknowledged so far, None while it owes nothing."""
+
+    taken: int | None = 0
+    resets: list[float] = field(default_factory=list)
+
+    def progress(self) -> int | None:
+        return self.taken
+
+    def reset(self) -> None:
+        self.resets.append(now())
+        self.taken = None
+
+
 @simulated
 async def test_a_viewer_that_takes_nothing_for_10_s_is_reset() -> None:
     async with engine() as hub:
-        session, cut = await stream(hub), list[float]()
-        viewer = listener(session, reset=lambda: cut.append(now()))
-        patient = listener(session)
-        viewer.sending_since = began = now()
-        await asyncio.sleep(12)
-        assert cut[0] - began == pytest.approx(10, abs=0.3)
+        session, stuck, idle = await stream(hub), FakePeer(), FakePeer(None)
+        viewer, patient = listener(session, peer=stuck), listener(session, peer=idle)
+        session.changed.set()
+        began = now()
+        await asyncio.sleep(13)
+        assert [moment - began for moment in stuck.resets] == [pytest.approx(11, abs=1)]
         assert (viewer.farewell, patient.farewell) == ((1013, "stalled"), None)
+        assert idle.resets == []
+
+
+@simulated
+async def test_a_viewer_that_takes_a_byte_now_and_then_is_never_reset() -> None:
+    async with engine() as hub:
+        session, slow = await stream(hub), FakePeer()
+        viewer = listener(session, peer=slow)
+        for _ in range(60):
+            await asyncio.sleep(9)
+            slow.taken = (slow.taken or 0) + 1
+        assert (slow.resets, viewer.farewell) == ([], None)
+
+
+@simulated
+async def test_pictures_a_resting_viewer_did_not_ask_for_are_no_loss() -> None:
+    async with engine() as hub:
+        session, thin, slow = await stream(hub), Subscriber(messages=1), Subscriber(messages=1)
+        session.watch(thin)
+        session.watch(slow)
+        thin.resting = True
+        await play(session, fps=10, seconds=1)
+        assert (thin.dropped, slow.dropped) == ({"messages": 0, "pictures": 0}, {"messages": 0, "pictures": 9})
+        thin.close()
+        thin.put_picture((await seen(slow))[0])
+        assert thin.dropped == {"messages": 0, "pictures": 0}
 
 
 @simulated

@@ -6,6 +6,8 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from gateway.engine.subscriber import Subscriber
 from gateway.results import Box, Detection, Result
 from tests.clock import simulated
@@ -35,6 +37,7 @@ async def test_a_result_says_what_was_seen_in_which_frame_and_how_old_it_is() ->
         await asyncio.sleep(1)
         (result,) = await heard(viewer, "result")
     assert abs(datetime.fromisoformat(result.pop("received_at")) - datetime.now(UTC)) < timedelta(minutes=1)
+    assert result.pop("clock_skew_s") == pytest.approx((taken - datetime.now(UTC)).total_seconds(), abs=60)
     assert result == {
         "type": "result",
         "schema": "1.0",

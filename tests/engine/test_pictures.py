@@ -98,3 +98,26 @@ def test_a_slate_has_the_streams_size_and_light_words(size: tuple[int, int]) -> 
     slate = decode(data)
     assert (answer, slate.shape) == ({}, (size[1], size[0], 3))
     assert size[0] < 640 or slate.max() > 200
+
+
+def test_a_mirrored_picture_has_its_boxes_mirrored_too() -> None:
+    plain = decode(render(redraw(mirror=True), jpeg(400, 400))[1]).astype(int)
+    drawn = decode(render(redraw(mirror=True, overlay=SEEN), jpeg(400, 400))[1]).astype(int)
+    changed = np.abs(drawn - plain).max(axis=-1) > 40
+    assert changed[150:250, 299].all()  # what was the left edge
+    assert not changed[120:280, 120:280].any()
+
+
+def test_no_pixel_of_one_camera_shows_in_the_damaged_picture_of_another() -> None:
+    """Some decoders fill what is missing with whatever their buffer held before."""
+    noise = np.random.default_rng(1).integers(0, 80, (240, 320, 3), np.uint8)
+    damaged = cv2.imencode(".jpg", noise)[1].tobytes()
+    canary = np.zeros((240, 320, 3), np.uint8)
+    canary[:] = (0, 0, 255)
+    red = cv2.imencode(".jpg", canary)[1].tobytes()
+    for part in (4, 2):
+        assert decode(render(redraw(), red)[1])[120, 160, 2] > 200
+        answer, seen = render(redraw(), damaged[: len(damaged) // part] + b"\xff\xd9")
+        if not answer:
+            pixels = decode(seen).astype(int)
+            assert not ((pixels[..., 2] > 180) & (pixels[..., 1] < 80)).any()

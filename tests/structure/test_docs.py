@@ -9,17 +9,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 import gateway
 from gateway import errors, hookspecs, protocol
 from gateway.analyzer import Analyzer, SessionInfo
 from gateway.api.asyncapi import CLIENT_MESSAGES, SERVER_MESSAGES
 from gateway.app import create_app
+from gateway.cli import plugin_app
 from gateway.commands.plugin_new import New, plugin_new
 from gateway.engine.hub import Hub
 from gateway.engine.metrics import exposition
+from gateway.engine.runner import STATES
 from gateway.results import Detection, Result, Sighting
 from gateway.settings import Settings
+from gateway.testing import fixtures
+from gateway.testing.rules import RULES
 from tests.structure.source import ROOT, modules
 
 DOCS = ROOT / "docs"
@@ -138,6 +143,33 @@ def test_every_command_is_named_in_the_changelog_or_the_readme() -> None:
     ]
     assert commands
     assert [name for name in commands if f"`{name}`" not in prose and f"framegate {name}" not in prose] == []
+
+
+def test_every_command_for_authors_is_in_their_page_with_its_options() -> None:
+    page = AUTHORS.read_text()
+    lacking = [
+        f"framegate plugin {name} {option}"
+        for name, command in get_command(plugin_app).commands.items()  # type: ignore[attr-defined]
+        for option in (option for one in command.params for option in one.opts if option.startswith("--"))
+        if option != "--help" and (f"framegate plugin {name}" not in page or not re.search(rf"{option}\b", page))
+    ]
+    assert lacking == []
+
+
+def test_every_rule_of_the_conformance_check_is_in_its_table() -> None:
+    table = AUTHORS.read_text().partition("## Does it keep the rules?")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [rule.id for rule in RULES]
+
+
+def test_every_fixture_is_in_its_table() -> None:
+    table = AUTHORS.read_text().partition("## Fixtures for pytest")[2].partition("\n## ")[0]
+    own = [name for name, made in vars(fixtures).items() if type(made).__name__ == "FixtureFunctionDefinition"]
+    assert sorted(re.findall(r"^\| `(\w+)\(", table, re.MULTILINE)) == sorted(own)
+
+
+def test_every_state_of_an_analyzer_is_explained_to_authors() -> None:
+    table = AUTHORS.read_text().partition("## When it goes wrong")[2].partition("\n## ")[0]
+    assert [state for state in STATES if f"`{state}`" not in table.partition("\n- ")[0]] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

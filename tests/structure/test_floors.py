@@ -9,8 +9,8 @@ import gateway
 from tests.structure.source import OURS, Import, Module, modules
 
 NOUNS = (
-    *("analyzer", "errors", "events", "frame", "geometry", "hookspecs", "jpeg"),
-    *("convert", "function", "permissions", "protocol", "results", "settings", "version"),
+    *("analyzer", "errors", "events", "frame", "geometry", "hookspecs", "jpeg", "limits"),
+    *("convert", "function", "permissions", "protocol", "proxies", "results", "settings", "strictjson", "version"),
 )
 HIGH_TESTING = (
     *("material", "subject", "class_rules", "result_rules", "process_rules", "examiner", "replaying"),
@@ -23,6 +23,8 @@ FLOORS: Mapping[str, int] = {
     "gateway.store": 1,
     "gateway.media": 1,
     "gateway.web": 1,  # what all edges share
+    "gateway.credentials": 1,
+    "gateway.peer": 1,  # what a server knows of a connection
     "gateway.testing": 1,
     # What draws pictures, reads clips or runs a gateway for tests stands as high as the commands it shares them with.
     **{f"gateway.testing.{noun}": 3 for noun in HIGH_TESTING},
@@ -32,8 +34,17 @@ FLOORS: Mapping[str, int] = {
     "gateway.app": 3,
     "gateway.service": 3,
     "gateway.server": 3,
+    "gateway.listener": 3,
+    "gateway.http1": 3,
+    "gateway.ws": 3,
+    "gateway.last_answer": 3,
+    "gateway.checks": 3,
+    "gateway.bodies": 3,
     "gateway.middleware": 3,
     "gateway.logs": 3,
+    "gateway.access": 3,
+    "gateway.routes": 3,
+    "gateway.tls": 3,
     "gateway.cli": 3,
     "gateway.commands": 3,
     "gateway.__main__": 3,
@@ -44,7 +55,18 @@ EDGES = ("gateway.connectors", "gateway.sinks", "gateway.api")
 # kind of work must not pay for them.
 LATE = {
     *("cv2", "numpy", "onnxruntime", "av", "pydantic", "platformdirs", "httpx2", "rich", "dotenv", "markdown_it"),
-    *("pydantic_settings", "tomllib", "difflib", "ctypes", "packaging", "resource"),
+    *(
+        "pydantic_settings",
+        "tomllib",
+        "difflib",
+        "ctypes",
+        "packaging",
+        "resource",
+        "psutil",
+        "ultralytics",
+        "cryptography",
+        "segno",
+    ),
 }
 # Our own modules that are imported inside functions, by who does so and why.
 LATE_OWN = {
@@ -52,6 +74,8 @@ LATE_OWN = {
     "gateway.commands": ("gateway.commands", "gateway.settings"),  # a command loads what its options ask for
     "gateway.testing.examiner": ("gateway.testing.replaying",),  # which brings FFmpeg, for no rule
     "gateway.engine.child": ("gateway.engine",),  # each role loads its own half
+    "analyzers._devices": ("analyzers._onnx",),  # which cannot do without it
+    "analyzers._export": ("analyzers._weights",),  # it is a program too, run without the rest
 }
 
 

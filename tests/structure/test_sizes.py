@@ -16,6 +16,7 @@ VAGUE = {"utils", "util", "common", "helpers", "helper", "manager", "managers", 
 # Where `except Exception` stands: foreign code is called, or the outermost edge of a task or request is reached.
 CATCH_ALL = {
     ("gateway/engine/plugins.py", "load"),  # importing a plugin
+    ("gateway/engine/plugins.py", "execute"),  # puts back what was there before, and raises it again
     ("gateway/engine/host.py", "AnalyzerHost._fitness"),  # an analyzer's own check
     ("gateway/engine/host.py", "AnalyzerHost.prepare"),  # an analyzer's constructor
     ("gateway/engine/host.py", "AnalyzerHost._batch"),  # an analyzer's call about several frames

@@ -18,11 +18,15 @@ from tests.structure.source import OURS, ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 PAGES = (
-    *("/viewer", "/client/framegate.js", "/docs", "/redoc"),
+    *("/viewer", "/publish", "/publish/publish.js", "/client/framegate.js", "/docs", "/redoc"),
     *("/docs/protocol", "/asyncapi.json", "/openapi.json"),
 )
-SERVED = ("static/viewer", "clients/js/src")
-PLACES = {"static/viewer": "gateway/static/viewer", "clients/js/src": "gateway/static/client"}
+SERVED = ("static/viewer", "static/publish", "clients/js/src")
+PLACES = {
+    "static/viewer": "gateway/static/viewer",
+    "static/publish": "gateway/static/publish",
+    "clients/js/src": "gateway/static/client",
+}
 
 
 @pytest.fixture(scope="module")

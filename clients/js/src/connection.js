@@ -28,9 +28,10 @@ const MESSAGES = ["hello", "result", "event", "status", "message", "subscribed",
 
 const QUIET_MS = 10_000; // nothing heard for so long: ask with a ping
 const DEAD_MS = 30_000; // still nothing: a half-open connection, or one that never opens
+const WAKE_MS = 3_000; // a line that answers nothing for so long after a sleep is dead
 const STEADY_MS = 5_000; // a connection that lasted so long makes the next back-off start over
 const READER_ITEMS = 64;
-const OPEN = 1; // WebSocket.OPEN
+export const OPEN = 1; // WebSocket.OPEN
 
 /**
  * Events: one per message of the server, named by its type, with the message in `detail`; `any` for each of them;
@@ -80,6 +81,14 @@ export class Connection extends EventTarget {
   /** Do not wait out the back-off: the network is back. */
   retryNow() {
     if (this.state === "waiting") this.#connect();
+  }
+
+  /** The page slept, or the network is another one: go on at once, or make sure that the line still lives. */
+  wake() {
+    if (this.state !== "open") return this.retryNow();
+    const asked = this.#heardAt = this._runtime.now();
+    this.say({ type: "ping" });
+    this.#later(WAKE_MS, () => (this.#heardAt > asked ? this.#watch() : this.#lose(1006)));
   }
 
   /** @param {object} message  goes out if the socket is open; it is never kept for later */

@@ -6,7 +6,7 @@
 
 export const SUBPROTOCOL = "framegate.v1";
 
-const HEADER_BYTES = 24;
+export const HEADER_BYTES = 24;
 const MAGIC = 0x4647; // "FG"
 const VERSION = 1;
 const TYPE_JPEG = 1;

@@ -5,8 +5,8 @@
  * which is newer, gets its chance.
  */
 
-import { Connection } from "./connection.js";
-import { packFrame, packHeader } from "./protocol.js";
+import { Connection, OPEN } from "./connection.js";
+import { HEADER_BYTES, packFrame, packHeader } from "./protocol.js";
 import { Pacer } from "./pacer.js";
 
 /** @import { Runtime, Target } from "./connection.js" */
@@ -17,7 +17,11 @@ export class Publisher extends Connection {
   /** Pictures sent, over all connections. */
   sent = 0;
   /** Pictures dropped here, by reason; what the gateway dropped is in its acks. */
-  dropped = { disconnected: 0, credits: 0, pace: 0, backlog: 0 };
+  dropped = { disconnected: 0, credits: 0, pace: 0, backlog: 0, size: 0 };
+  /** Bytes sent, over all connections. */
+  bytes = 0;
+  /** The largest picture the gateway takes. @type {number} */
+  max_bytes = Infinity;
   /** Takes the publisher's place over again, also after a page was reloaded. @type {string | null} */
   resume_token;
 
@@ -31,11 +35,39 @@ export class Publisher extends Connection {
 
   /** Why a picture offered now would be dropped, or null. Look here before spending time on encoding one. */
   get refusal() {
-    return this.#pacer.refusal(this._runtime.now()) ?? (this._socket?.bufferedAmount ? "backlog" : null);
+    if (this._socket?.readyState !== OPEN) return "disconnected"; // a socket that is closing takes nothing
+    return this.#pacer.refusal(this._runtime.now()) ?? (this._socket.bufferedAmount ? "backlog" : null);
   }
 
   get ready() {
     return this.refusal === null;
+  }
+
+  /** As `ready`, for one picture that is there: if it may not go now, it is counted as dropped. */
+  offer() {
+    const refusal = this.refusal;
+    if (refusal !== null) this.dropped[refusal] += 1;
+    return refusal === null;
+  }
+
+  /** Pictures the gateway has taken: `sent` = `acked` + `lost` + `on_the_way`. */
+  get acked() {
+    return this.#pacer.acked;
+  }
+
+  /** Pictures that broke off with a line. */
+  get lost() {
+    return this.#pacer.lost;
+  }
+
+  /** Pictures of which nothing is known yet. */
+  get on_the_way() {
+    return this.#pacer.onTheWay;
+  }
+
+  /** From the sending of a picture to its ack, the last time. @type {number | null} */
+  get round_trip_ms() {
+    return this.#pacer.round_trip_ms;
   }
 
   /**
@@ -46,7 +78,8 @@ export class Publisher extends Connection {
    * @returns {number | null}
    */
   send(jpeg, { captured_at = Date.now(), meta } = {}) {
-    const refusal = this.refusal;
+    const bytes = jpeg instanceof Blob ? jpeg.size : jpeg.byteLength;
+    const refusal = this.refusal ?? (bytes > this.max_bytes ? "size" : null);
     if (refusal !== null) {
       this.dropped[refusal] += 1;
       return null;
@@ -55,6 +88,7 @@ export class Publisher extends Connection {
     const about = { seq, captured_us: captured_at === null ? null : Number(captured_at) * 1000, meta };
     this._socket?.send(join(about, jpeg));
     this.sent += 1;
+    this.bytes += bytes;
     return seq;
   }
 
@@ -67,6 +101,7 @@ export class Publisher extends Connection {
     switch (message.type) {
       case "hello":
         this.resume_token = message.resume_token ?? this.resume_token;
+        this.max_bytes = (message.limits?.max_message_bytes ?? Infinity) - HEADER_BYTES;
         return this.#pacer.hello(/** @type {Hello} */ (message));
       case "ack":
         return this.#pacer.ack(/** @type {Ack} */ (message), this._runtime.now());

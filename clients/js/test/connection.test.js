@@ -207,3 +207,23 @@ test("a viewer negotiates nothing, so that no deadline applies to it", () => {
   assert.deepEqual(world.socket.protocols, []);
   viewer.close();
 });
+
+test("after a sleep a line that answers goes on, and one that is silent for 3 s is given up", async () => {
+  const { world, viewer } = watching();
+  world.socket.open();
+  await world.pass(7000);
+  viewer.wake();
+  assert.deepEqual(world.socket.messages.at(-1), { type: "ping" });
+  await world.pass(20);
+  world.socket.say({ type: "pong" });
+  await world.pass(3000);
+  assert.deepEqual([viewer.state, world.sockets.length], ["open", 1]);
+  viewer.wake();
+  await world.pass(3000);
+  assert.deepEqual([viewer.state, viewer.reason], ["waiting", "disconnected (1006)"]);
+  viewer.wake();
+  assert.deepEqual([viewer.state, world.sockets.length], ["connecting", 2]);
+  viewer.close();
+  viewer.wake();
+  assert.equal(viewer.state, "ended");
+});

@@ -58,7 +58,7 @@ test("a picture that cannot go is dropped and counted, never kept", async () => 
   world.socket.bufferedAmount = 0;
   world.socket.say({ type: "slow_down", fps: 1 });
   camera.send(JPEG);
-  assert.deepEqual(camera.dropped, { disconnected: 2, credits: 1, pace: 1, backlog: 1 });
+  assert.deepEqual(camera.dropped, { disconnected: 2, credits: 1, pace: 1, backlog: 1, size: 0 });
   assert.equal(camera.sent, 2);
   assert.equal(pictures(world.socket).length, 2);
   camera.close();
@@ -102,4 +102,71 @@ test("a publisher stops when another one has the stream", async () => {
   assert.equal(await camera.ended, "second_publisher");
   assert.equal(camera.ready, false);
   assert.equal(world.timers.size, 0);
+});
+
+test("a picture above what the gateway takes is dropped here and costs no connection", () => {
+  const { world, camera } = publishing();
+  world.socket.open();
+  world.socket.say({ ...HELLO, limits: { max_message_bytes: 24 + 4 } });
+  assert.equal(camera.send(new Uint8Array(5)), null);
+  assert.equal(camera.send(new Blob([new Uint8Array(5)])), null);
+  assert.equal(camera.send(JPEG), 7);
+  assert.deepEqual([camera.dropped.size, camera.sent, camera.bytes], [2, 1, 4]);
+  camera.close();
+});
+
+test("a picture that is offered and may not go is counted, before anything is encoded", () => {
+  const { world, camera } = greeted();
+  const answers = [];
+  for (let i = 0; i < 3; i += 1, world.now += 10) if (answers[i] = camera.offer()) camera.send(JPEG);
+  assert.deepEqual([answers, camera.dropped.credits, camera.sent], [[true, true, false], 1, 2]);
+  camera.close();
+});
+
+test("every picture sent is taken, on its way, or lost with its line", async () => {
+  const { world, camera } = greeted();
+  const counts = () => [camera.sent, camera.acked, camera.lost, camera.on_the_way];
+  world.socket.say({ type: "ack", seq: 6, credits: 9 });
+  for (let i = 0; i < 5; i += 1, world.now += 10) camera.send(JPEG); // 7 to 11
+  assert.deepEqual(counts(), [5, 0, 0, 5]);
+  world.socket.say({ type: "ack", seq: 8, credits: 9 });
+  assert.deepEqual(counts(), [5, 2, 0, 3]);
+  await world.socket.drop(1006);
+  await world.pass(1000);
+  world.socket.open();
+  world.socket.say({ ...HELLO, next_seq: 11 }); // 9 and 10 had arrived, 11 had not
+  assert.deepEqual(counts(), [5, 4, 1, 0]);
+  camera.send(JPEG);
+  world.socket.say({ type: "ack", seq: 40, credits: 9 });
+  assert.deepEqual(counts(), [6, 4, 1, 1], "an ack of a picture never sent");
+  camera.close();
+});
+
+test("pictures of a line that broke are lost when somebody else has published since", async () => {
+  const { world, camera } = greeted();
+  camera.send(JPEG);
+  await world.socket.drop(1006);
+  await world.pass(1000);
+  world.socket.open();
+  world.socket.say({ ...HELLO, next_seq: 90 });
+  assert.deepEqual([camera.sent, camera.acked, camera.lost, camera.on_the_way], [1, 0, 1, 0]);
+  camera.close();
+});
+
+test("the round trip is that of the picture acknowledged last", () => {
+  const { world, camera } = greeted();
+  world.socket.say({ type: "ack", seq: 6, credits: 9 });
+  for (let i = 0; i < 3; i += 1, world.now += 10) camera.send(JPEG);
+  world.now += 30;
+  world.socket.say({ type: "ack", seq: 8, credits: 9 });
+  assert.equal(camera.round_trip_ms, 50);
+  camera.close();
+});
+
+test("nothing is put into a socket that is closing", () => {
+  const { world, camera } = greeted();
+  world.socket.readyState = 2; // the close frame came, the event has not
+  assert.equal(camera.send(JPEG), null);
+  assert.deepEqual([camera.dropped.disconnected, pictures(world.socket).length], [1, 0]);
+  camera.close();
 });

@@ -11,8 +11,10 @@
     ├── BadImage          422  4422   a picture nobody can read
     ├── Invalid           422         an option, an analyzer or a field that does not fit
     ├── Busy         429, 503  1013   come back later, not before `retry_after_s`
+    ├── NoPicture         503         there is no picture to show: none came, or none that is young enough
     ├── GatewayFailed     5xx  1011   a defect of the gateway, or of a proxy before it
-    └── Unreachable                   nobody answers
+    ├── Unreachable                   nobody answers; code "certificate": somebody who is not trusted
+    └── SourceFailed                  a camera or file of this side cannot be read
 
 One that can be cured by waiting is raised only after the patience of the call is over.
 """
@@ -86,11 +88,19 @@ class Busy(FramegateError):
     pass
 
 
+class NoPicture(FramegateError):
+    pass
+
+
 class GatewayFailed(FramegateError):
     pass
 
 
 class Unreachable(FramegateError):
+    pass
+
+
+class SourceFailed(FramegateError):
     pass
 
 
@@ -120,6 +130,10 @@ _BY_CODE: dict[str, type[FramegateError]] = {
     "session_ended": SessionEnded,
     "undecodable": BadImage,
     "truncated": BadImage,
+    "no_picture": NoPicture,
+    "no_frame_yet": NoPicture,
+    "stale": NoPicture,
+    "picture_worker": NoPicture,
 }
 _BY_STATUS: dict[int, type[FramegateError]] = {
     401: Unauthenticated,

@@ -30,12 +30,19 @@ class Pacer:
         self._news = -inf  # when the last picture went or the last ack came
 
     @property
+    def next_seq(self) -> int:
+        """The number of the next picture that goes."""
+        return self._next
+
+    @property
     def on_the_way(self) -> int:
         """Pictures sent on this connection and not acknowledged yet."""
         return (self._next - 1 - self._acked) % SEQS
 
-    def hello(self, message: Hello) -> None:
-        """A connection begins."""
+    def hello(self, message: Hello) -> int:
+        """A connection begins. How many pictures of the last one never arrived, as its first number tells."""
+        arrived = (message.next_seq - 1 - self._acked) % SEQS
+        lost = self.on_the_way - (arrived if arrived <= self.on_the_way else 0)  # beyond: another stream, or publisher
         limits = message.limits
         self._connected = True
         self._credits = inf if limits.credits is None else limits.credits
@@ -43,12 +50,13 @@ class Pacer:
         self._next = message.next_seq % SEQS
         self._acked = self._next - 1
         self._due = -inf
+        return lost
 
     def ack(self, message: Ack, now: float) -> None:
         if message.credits is not None:
             self._credits = message.credits
         self._news = now
-        if (message.seq - self._acked) % SEQS < SEQS // 2:  # numbers run in a circle (RFC 1982)
+        if (message.seq - self._acked) % SEQS <= self.on_the_way:  # neither an old one nor of what was never sent
             self._acked = message.seq
 
     def slow_down(self, message: SlowDown) -> None:
@@ -79,7 +87,7 @@ class Pacer:
                 return now
 
     def take(self, now: float) -> int:
-        """The number of the picture that goes now."""
+        """The number of the picture that goes now, which was `next_seq`."""
         seq, first = self._next, self._due == -inf
         self._next = (seq + 1) % SEQS
         self._news = now

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from struct import Struct
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from framegate_client.messages import (
     EPOCH,
@@ -42,6 +42,7 @@ META_BYTES = 0xFFFF - HEADER.size  # the header's length field counts both
 Pictures = Literal["none", "binary", "base64"]
 Topic = Literal["results", "events", "status", "messages"]
 Json = Mapping[str, Any]
+T = TypeVar("T")
 
 
 def read_message(data: str | bytes) -> Message | None:
@@ -57,7 +58,7 @@ def read_message(data: str | bytes) -> Message | None:
     reader = _READERS.get(kind, Message)
     try:
         return reader(kind, raw)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ArithmeticError, ValueError, AttributeError):
         return None if kind == "frame" else Message(kind, raw)
 
 
@@ -85,8 +86,11 @@ def unpack_frame(data: bytes) -> Frame | None:
 
 
 def micros_of(moment: datetime) -> int:
-    """µs since 1970. A time without a zone is the local one, as everywhere in `datetime`."""
-    return (moment.astimezone(UTC) - EPOCH) // timedelta(microseconds=1)
+    """µs since 1970. A time without a zone is the local one, as everywhere in `datetime`. Raises `ValueError`."""
+    micros = (moment.astimezone(UTC) - EPOCH) // timedelta(microseconds=1)
+    if micros < 0:
+        raise ValueError(f"a picture was taken in 1970 or later, got {moment.isoformat()}")
+    return micros
 
 
 # --- what a client says ----------------------------------------------------------------------------------------------
@@ -123,8 +127,8 @@ def read_result(kind: str, raw: Json) -> Result:
         stream_id=str(raw["stream_id"]),
         camera_id=raw.get("camera_id"),
         seq=int(raw["seq"]),
-        captured_at=_time(raw.get("captured_at")),
-        received_at=_time(raw.get("received_at")),
+        captured_at=time_of(raw.get("captured_at")),
+        received_at=time_of(raw.get("received_at")),
         width=int(raw["width"]),
         height=int(raw["height"]),
         analyzers={name: _analyzer_result(result) for name, result in raw["analyzers"].items()},
@@ -174,8 +178,8 @@ def _event(kind: str, raw: Json) -> Event:
         camera_id=raw.get("camera_id"),
         box=None if box is None else _box(box),
         seq=raw.get("seq"),
-        started_at=_time(raw.get("started_at")),
-        ended_at=_time(raw.get("ended_at")),
+        started_at=time_of(raw.get("started_at")),
+        ended_at=time_of(raw.get("ended_at")),
         zones=tuple(raw.get("zones") or ()),
         person_id=raw.get("person_id"),
         bag_id=raw.get("bag_id"),
@@ -212,7 +216,12 @@ def _hello(kind: str, raw: Json) -> Hello:
         protocol=raw.get("protocol"),
         version=raw.get("version"),
         stream_id=raw.get("stream_id"),
-        limits=Limits(**{name: limits.get(name) for name in Limits.__slots__}),
+        limits=Limits(
+            max_message_bytes=_maybe(int, limits.get("max_message_bytes")),
+            max_pixels=_maybe(int, limits.get("max_pixels")),
+            max_fps=_maybe(float, limits.get("max_fps")),
+            credits=_maybe(int, limits.get("credits")),
+        ),
         next_seq=int(raw.get("next_seq", 0)),
         resume_token=raw.get("resume_token"),
         analyzers=analyzer_states(raw.get("analyzers")),
@@ -226,7 +235,7 @@ def analyzer_states(raw: Sequence[Json] | None) -> tuple[AnalyzerState, ...]:
 
 def _frame(kind: str, raw: Json) -> Frame:
     _, _, data = raw["image"].rpartition(",")  # a data URL
-    captured_at = _time(raw.get("captured_at"))
+    captured_at = time_of(raw.get("captured_at"))
     captured_us = None if captured_at is None else micros_of(captured_at)
     return Frame(kind, raw, int(raw["seq"]), captured_us, base64.b64decode(data, validate=True))
 
@@ -238,8 +247,7 @@ def _slow_down(kind: str, raw: Json) -> SlowDown:
 
 
 def _bye(kind: str, raw: Json) -> Bye:
-    retry_ms = raw.get("retry_ms")
-    return Bye(kind, raw, str(raw.get("reason", "ended")), None if retry_ms is None else float(retry_ms))
+    return Bye(kind, raw, str(raw.get("reason", "ended")), _maybe(float, raw.get("retry_ms")))
 
 
 _READERS: dict[str, Callable[[str, Json], Message]] = {
@@ -250,7 +258,9 @@ _READERS: dict[str, Callable[[str, Json], Message]] = {
     "message": lambda kind, raw: Relay(kind, raw, raw["data"]),
     "frame": _frame,
     "subscribed": lambda kind, raw: Subscribed(kind, raw, str(raw["frames"]), tuple(raw["topics"])),
-    "ack": lambda kind, raw: Ack(kind, raw, int(raw["seq"]), raw.get("credits"), raw.get("dropped")),
+    "ack": lambda kind, raw: Ack(
+        kind, raw, int(raw["seq"]), _maybe(int, raw.get("credits")), _maybe(int, raw.get("dropped"))
+    ),
     "slow_down": _slow_down,
     "pong": Pong,
     "error": lambda kind, raw: ErrorMessage(kind, raw, str(raw["code"]), str(raw.get("detail", ""))),
@@ -258,12 +268,16 @@ _READERS: dict[str, Callable[[str, Json], Message]] = {
 }
 
 
+def _maybe(kind: Callable[[Any], T], value: Any) -> T | None:
+    return None if value is None else kind(value)
+
+
 def _box(raw: Sequence[float]) -> Box:
     x1, y1, x2, y2 = raw
     return Box(float(x1), float(y1), float(x2), float(y2))
 
 
-def _time(text: str | None) -> datetime | None:
+def time_of(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
