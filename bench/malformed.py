@@ -84,9 +84,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--rate", type=float, default=400.0, help="messages a second")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="phases of each kind")
+    parser.add_argument("--quiet", type=float, default=QUIET_S, help="seconds of a quiet phase")
     parser.add_argument("--quick", action="store_true", help="a tenth of the messages")
     chosen = parser.parse_args()
-    chosen.rounds, chosen.quiet = ROUNDS, QUIET_S
     if chosen.quick:
         chosen.count, chosen.rounds, chosen.quiet = chosen.count // 10, 4, 4.0
     chosen.count -= chosen.count % chosen.rounds

@@ -47,7 +47,7 @@ def run(bench: str, *arguments: str, timeout: float = 200) -> tuple[int, dict[st
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_malformed_messages_break_no_promise() -> None:
-    code, line = run("malformed", "--count", "1000")
+    code, line = run("malformed", "--count", "1000", "--rounds", "2", "--quiet", "2")
     assert (line["broken"], line["messages"]) == ([], 1000)
     assert code == (3 if line["void"] else 0)
 

@@ -423,12 +423,12 @@ def test_a_full_gateway_counts_down_and_lets_it_in_later(phone: Any) -> None:
 def test_a_restarted_gateway_gets_a_new_stream_and_the_page_says_so(phone: Any) -> None:
     async def leaving(peer: WebSocket) -> None:
         await peer.send_json({"type": "bye", "reason": "shutdown", "retry_ms": 300})
-        gateway.ended["old"] = "shutdown"
-        gateway.scripts = {"new": quiet, "old": leaving}
+        scripted.ended["old"] = "shutdown"
+        scripted.scripts = {"new": quiet, "old": leaving}
         await peer.close(1012)
 
-    gateway = ScriptedGateway(old=leaving)
-    with serving(gateway) as base:
+    scripted = ScriptedGateway(old=leaving)
+    with serving(scripted) as base:
         phone.goto(f"{base}/publish")
         phone.get_by_role("button", name="Start").click()
         phone.get_by_text("The stream was lost; this is a new one").wait_for()
@@ -471,7 +471,7 @@ def test_the_qr_code_and_the_copied_link_are_the_link(browser: Any, gateway: Ser
         link = page.get_attribute("#link", "href")
         assert link == f"{gateway.url}/viewer?stream_id={stream}"
         page.locator("#qr").screenshot(path=str(tmp_path / "qr.png"))
-        assert cv2.QRCodeDetector().detectAndDecode(cv2.imread(str(tmp_path / "qr.png")))[0] == link
+        assert cv2.QRCodeDetector().detectAndDecode(pixels((tmp_path / "qr.png").read_bytes()))[0] == link
         page.get_by_role("button", name="Copy link").click()
         page.get_by_text("Copied").wait_for()
         assert page.evaluate("navigator.clipboard.readText()") == link
