@@ -400,8 +400,13 @@ def test_amplification_is_memory_for_a_byte_sent(
 def test_sessions_break_their_promises_one_by_one(
     low: float, left: dict[str, int], tasks: tuple[float, float] | None, idle: float, said: int
 ) -> None:
-    found = sessions.Found(left=left, tasks=tasks, idle={"gateway": idle, "stock": 100.0})
+    found = sessions.Found(sessions=[10_000], left=left, tasks=tasks, idle={"gateway": idle, "stock": 100.0})
     assert len(sessions._broken(found, Slope(600.0, low, 700.0))) == said
+
+
+def test_a_slope_over_few_sessions_is_not_judged() -> None:
+    found = sessions.Found(sessions=[1_000], idle={"gateway": 1.0, "stock": 1.0})
+    assert sessions._broken(found, Slope(4_000.0, 3_900.0, 4_100.0)) == []
 
 
 def sound_round() -> stalled.Found:
