@@ -9,9 +9,9 @@ Then 5,000 sockets are opened that watch a stream where nothing happens: residen
 beside the same sockets at a stock server.
 
 Promises: from 5,000 sessions on (before, pools and what Python has yet to collect still fill) the memory slope is not
-surely above 512 bytes a session; processes, threads, descriptors, shared memory,
-temporary files and tasks, if the gateway tells them, are afterwards what they were before; an idle socket costs no more
-than at the stock server. Exit code 1 if one is broken.
+surely above 512 bytes a session; processes, threads, descriptors, shared memory, temporary files and tasks, if the
+gateway tells them, are afterwards what they were before; an idle socket costs no more than at the stock server. Exit
+code 1 if one is broken.
 """
 
 from __future__ import annotations

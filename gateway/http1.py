@@ -254,6 +254,8 @@ class HttpProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         if cycle.scope["http_version"] == "1.0":
             cycle.send = _unframed(cycle)  # type: ignore[method-assign, assignment]
+        elif cycle.more_body:
+            cycle.send = _last_of_all(cycle)  # type: ignore[method-assign, assignment]
         self._running = cycle
         cycle.scope["extensions"] = {
             "framegate.peer": {"peer": LosingPeer(self.transport, self._lose)},
@@ -331,6 +333,21 @@ def _straight(cycle: RequestResponseCycle) -> Send:
         if not cycle.disconnected:
             body = message["body"]
             transport.writelines((b"%x\r\n" % len(body), body, b"\r\n"))
+
+    return send
+
+
+def _last_of_all(cycle: RequestResponseCycle) -> Send:
+    """A `send` for who may be answered before all has come: then nothing is read after it, and the answer says so."""
+    send_it = cycle.send
+
+    async def send(message: Message) -> None:
+        early = message["type"] == "http.response.start" and cycle.more_body
+        if early:
+            message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+        await send_it(message)  # type: ignore[arg-type]
+        if early:
+            cycle.keep_alive = True  # uvicorn would close at once, with bytes unread; we linger
 
     return send
 

@@ -30,6 +30,7 @@ _PROGRESSIVE, _DHT, _EOI, _SOS, _DQT, _DRI = 0xC2, 0xC4, 0xD9, 0xDA, 0xDB, 0xDD
 _APP0, _APP1, _APP14 = 0xE0, 0xE1, 0xEE
 _METADATA = frozenset({*range(0xE0, 0xF0), 0xFE})  # APPn and comments
 _MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")  # in scan data: neither stuffing, restart nor fill
+_ADOBE = b"\xff\xee\0\x0e"  # before version, flags and colour transform (Adobe TN 5116)
 _JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
 
 
@@ -39,8 +40,9 @@ class JpegHeader:
 
     `metadata` are the (start, end) bytes of segments that say something about the picture's origin; `scan` is where
     the start-of-scan marker begins; `huffman` is whether the file brings its own Huffman tables, `jfif` whether its
-    JFIF segment has to be written anew, without thumbnail; `several_scans` is true of progressive files, for one, and
-    `followed` of those that announce another picture behind this one.
+    JFIF segment has to be written anew, without thumbnail, `adobe` what stays of an Adobe segment that holds more than
+    colours; `several_scans` is true of progressive files, for one, and `followed` of those that announce another
+    picture behind this one.
     """
 
     stored_width: int
@@ -50,6 +52,7 @@ class JpegHeader:
     scan: int = 0
     huffman: bool = True
     jfif: bool = False
+    adobe: bytes = b""
     several_scans: bool = False
     followed: bool = False
 
@@ -138,6 +141,8 @@ def _tidy_beginning(jpeg: bytes, header: JpegHeader) -> bytes | None:
         parts.append(_orientation_segment(header.orientation))
     if header.jfif:
         parts.append(_JFIF)
+    if header.adobe:
+        parts.append(_ADOBE + header.adobe)
     for start, end in header.metadata:
         parts.append(jpeg[position:start])
         position = end
@@ -241,6 +246,7 @@ class _Seen:
         self.components = 0
         self.orientation = 1
         self.huffman = self.jfif = self.progressive = self.followed = False
+        self.adobe = b""
         self.metadata: list[tuple[int, int]] = []
 
     def note(self, marker: int, jpeg: bytes, position: int, length: int) -> None:
@@ -277,9 +283,9 @@ class _Seen:
                 return
             self.jfif = True
         elif marker == _APP14 and body.startswith(b"Adobe"):
-            if length != 14:
-                raise BadImage(f"the JPEG has an Adobe segment of {length} bytes, expected 14")
-            return
+            if length == 14:
+                return
+            self.adobe = jpeg[position + 2 : position + 14] if length > 14 else b""  # decoders pass a shorter one over
         elif marker == _APP1 and body == b"Exif\0\0":
             self.orientation = _exif_orientation(jpeg[position + 8 : position + length])
         elif marker == _APP1 or body.startswith(b"MPF\0"):  # XMP, or the index of a multi-picture file
@@ -300,6 +306,7 @@ class _Seen:
             position - 2,
             self.huffman,
             self.jfif,
+            self.adobe,
             self.progressive or scanned < self.components,
             self.followed,
         )

@@ -75,8 +75,10 @@ def set_up(rules: Log, *, secret: SecretStr | None = None) -> None:
     # uvicorn says "WebSocket /path?query [accepted]" whatever access_log is set to; paths may hold tokens
     logging.getLogger("uvicorn.error").addFilter(lambda record: "WebSocket %s" not in str(record.msg))
     logging.getLogger("uvicorn.error").addFilter(lambda record: "connection %s" not in str(record.msg))
-    for chatty in ("websockets", "asyncio", "multipart", "python_multipart.multipart"):
+    for chatty in ("websockets", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    for peers_fault in ("multipart", "python_multipart.multipart"):  # a line for each bad body; the refusal is logged
+        logging.getLogger(peers_fault).setLevel(logging.ERROR)
 
 
 def _harmless(logger: Any, name: str, event: dict[str, Any]) -> dict[str, Any]:

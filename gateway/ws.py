@@ -191,6 +191,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def handle_ping(self) -> None:
         """Answer, unless the peer does not take what it got so far; one that goes on asking is reset."""
         pong = b"".join(self.conn.data_to_send())
+        if self._deaf or self.transport.is_closing():  # the last word is out, and nothing may follow it
+            return
         if self.writable.is_set():
             self._owed = 0
             self.transport.write(pong)

@@ -76,13 +76,15 @@ def describe_access(request: Request, session: Session) -> dict[str, Any]:
     deadline = session.lease.deadline()
     root = request.scope.get("root_path", "")
     publish, view = secrets_for(caller_of(request.scope), credentials_of(request).tokens, session.id)
+    reach = {name: path and root + path for name, path in addresses(publish, view).items()}
     return {
         "stream_token": publish,
         "stream_id": session.id,
         "video_uuid": session.id,
         "video_id": session.id,
+        "websocket_url": reach.pop("websocket_url"),
         "status": "active",
-        **{name: path and root + path for name, path in addresses(publish, view).items()},
+        **reach,
         "expires_at": iso(session.utc_of(deadline)) if deadline is not None else None,
         "analyzers": [stage.name for stage in session.stages],
     }

@@ -49,7 +49,10 @@ class PictureParts:
         return line[2:] if end else b""
 
     def _parser_for(self, boundary: bytes) -> MultipartParser:
-        return MultipartParser(boundary, {"on_part_data": self._more, "on_part_end": self._finish})
+        try:
+            return MultipartParser(boundary, {"on_part_data": self._more, "on_part_end": self._finish})
+        except ValueError as error:
+            raise BadMessage(f"not a boundary (RFC 2046 section 5.1.1): {error}", code="multipart") from None
 
     def _more(self, chunk: bytes, start: int, end: int) -> None:
         if len(self._part) + end - start > self._most:

@@ -32,6 +32,12 @@ def test_parts_are_complete_at_the_next_boundary_line_wherever_the_body_is_cut(
     assert parts_of(BODY, content_type, step) == PARTS
 
 
+def test_a_boundary_that_is_none_is_a_bad_message() -> None:
+    with pytest.raises(BadMessage) as refused:
+        PictureParts(f"multipart/mixed; boundary={'x' * 20_000}", most=100)
+    assert refused.value.code == "multipart"
+
+
 @pytest.mark.parametrize("lead", [b"\r\n", b"\r\n\r\n"])
 def test_line_ends_before_the_first_boundary_are_passed_over(lead: bytes) -> None:
     assert parts_of(lead + BODY, None, 1) == PARTS

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.edge.conftest import limits
-from tests.edge.raw import ASK, BINARY, PING, Wire, ask, frame, open_socket, request, upgrade, wire
+from tests.edge.raw import ASK, BINARY, CLOSE, PING, TEXT, Wire, ask, frame, open_socket, request, upgrade, wire
 from tests.server import SERVE, Server, eventually, running
 
 pytestmark = pytest.mark.e2e
@@ -167,3 +167,12 @@ def test_beyond_the_limit_of_connections_health_answers(tmp_path: Path) -> None:
         assert ask(server, request("/health")).status == 200
         full = ask(server, request("/stream"))
         assert (full.status, full.code) == (503, "connection_limit")
+
+
+@pytest.mark.parametrize("fault", [frame(TEXT, b"\xff"), frame(TEXT, fin=False) + frame(0, fin=False) * 64])
+def test_a_ping_behind_what_ended_the_connection_loses_not_the_last_word(tight: Server, fault: bytes) -> None:
+    path = f"/ws/stream/{tight.open(grace_s=60)}"
+    with open_socket(tight.address, path) as peer:
+        said = peer.send(fault + frame(PING, b"1")).rest() or b""
+    assert frame(CLOSE)[:1] in said
+    assert "Traceback" not in tight.log

@@ -239,3 +239,17 @@ def test_nothing_of_this_hurts_a_socket_beside_it(tight: Server) -> None:
             with wire(tight) as connection:
                 connection.send(data)
         assert bystander.send(ASK).outcome() == "open"
+
+
+def test_who_is_answered_before_all_of_a_body_has_come_is_told_that_nothing_more_is_read(tight: Server) -> None:
+    with wire(tight) as connection:
+        head = request("/stream/none/frame", "Content-Length: 1000", "Content-Type: image/jpeg", method="POST")
+        answer = connection.send(head + b"*" * 10).answer()
+        assert (answer.status, answer.headers.get("connection")) == (404, "close")
+        assert connection.rest() == b""
+    with wire(tight) as connection:
+        answer = connection.send(
+            request("/stream/none/frame", "Content-Length: 4", method="POST", body=b"****")
+        ).answer()
+        assert (answer.status, answer.headers.get("connection")) == (404, None)
+        assert connection.send(request("/health")).answer().status == 200
