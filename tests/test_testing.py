@@ -226,6 +226,7 @@ def authors_tests(folder: Path, text: str, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_fixtures_serve_an_authors_tests(tmp_path: Path) -> None:
     assert "there is no" in authors_tests(tmp_path, FIXTURES, "-k", "golden")
     assert "3 passed" in authors_tests(tmp_path, FIXTURES, "--update-golden")

@@ -46,7 +46,7 @@ class Target:
 
     @classmethod
     def parse(cls, url: str, token: str | None = None) -> Target:
-        """From http://HOST:PORT, its /stream/ID, /stream/video/ID, /viewer?stream_id=ID, /viewer/ID. `Refused` if not."""
+        """Of http://HOST:PORT, its /stream/ID, /stream/video/ID, /viewer?stream_id=ID, /viewer/ID. Raises `Refused`."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise Refused(f"expected http://HOST:PORT[/stream/ID], got {url!r}")

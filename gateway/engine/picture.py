@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gateway.engine.mailbox import Closed, Mailbox
 from gateway.engine.process import ChildProcess, WorkerDied
 from gateway.engine.wire import Header
-from gateway.errors import BadImage, GatewayError, NoPicture
+from gateway.errors import BadImage, GatewayError, ImageTooLarge, NoPicture
 from gateway.frame import Frame
 from gateway.jpeg import turned
 
@@ -119,7 +119,8 @@ class Painter:
         finally:
             self._waiting -= 1
         if error_text := answer.get("error"):
-            raise BadImage(error_text, code=answer.get("code"))
+            kind = ImageTooLarge if answer.get("code") == ImageTooLarge.code else BadImage
+            raise kind(error_text, code=answer.get("code"))
         self.encodes += 1
         return jpeg
 

@@ -122,6 +122,7 @@ def test_a_save_reaches_the_next_frames_and_the_model_stays(tmp_path: Path) -> N
     assert not psutil.pid_exists(gateway)
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_an_error_in_a_module_and_other_analyzers_survive_too(tmp_path: Path) -> None:
     with author(tmp_path, "import no_such_library\n") as dev:
@@ -137,6 +138,7 @@ def test_an_error_in_a_module_and_other_analyzers_survive_too(tmp_path: Path) ->
         dev.wait_data(word="one")
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_its_pictures_may_be_files_or_a_stream_of_a_running_gateway(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.jpg"), np.full((40, 56, 3), 90, np.uint8))

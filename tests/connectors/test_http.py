@@ -109,6 +109,11 @@ def test_the_end_of_the_stream_ends_the_waiting(server: Server) -> None:
         ("image/jpeg", picture("red")[:-40], (422, "truncated")),
         ("image/png", picture("red", kind="png")[:60], (422, "undecodable")),
         ("image/jpeg", picture("red").replace(b"\x00\x78\x00\xa0", b"\x7d\x00\x7d\x00", 1), (413, "image_too_large")),
+        (
+            "image/png",
+            picture("red", kind="png").replace(b"\0\0\0\xa0\0\0\0\x78", b"\0\0\x7d\0\0\0\x7d\0", 1),
+            (413, "image_too_large"),
+        ),
         ("image/jpeg", bytes(2**21 + 1), (413, "body_too_large")),
         ("application/json", b"{", (400, "bad_json")),
         ("application/json", b"{}", (400, "bad_message")),

@@ -88,6 +88,7 @@ def test_sigterm_with_stopped_peers_ends_with_0_in_time_and_tells_who_is_there(t
         assert "Traceback" not in server.log
 
 
+@pytest.mark.slow
 def test_a_publisher_whose_line_is_dead_leaves_a_stale_stream_that_ends_once(tmp_path: Path) -> None:
     file = tmp_path / "red.jpg"
     file.write_bytes(picture("red"))

@@ -56,6 +56,7 @@ def test_a_handshake_that_does_not_end_is_cut(secure: Server, hello: bytes) -> N
     assert time.monotonic() - began < 8
 
 
+@pytest.mark.slow
 def test_limits_are_answered_through_tls(secure: Server) -> None:
     assert said(secure, b"GET / HTTP/1.1\r\n").startswith(b"HTTP/1.1 408 ")
     assert said(secure, request("/health", "X-Long: " + "*" * 9000)).startswith(b"HTTP/1.1 431 ")
