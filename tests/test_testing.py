@@ -236,6 +236,7 @@ def test_the_fixtures_serve_an_authors_tests(tmp_path: Path) -> None:
     assert "fire at" in authors_tests(tmp_path, FIXTURES, "-k", "golden")
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_the_gateway_fixture_is_a_real_gateway(tmp_path: Path) -> None:
     source = inspect.getsource(Options), inspect.getsource(Light)

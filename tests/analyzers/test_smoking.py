@@ -216,6 +216,7 @@ def test_nobody_smokes(chain: tuple[ObjectsAnalyzer, SmokingAnalyzer], media: Pa
     assert run(clip(media / "clips" / name, fps=fps), *chain)[1] == []
 
 
+@pytest.mark.slow
 def test_most_smokers_and_few_others_in_stills(chain: tuple[ObjectsAnalyzer, SmokingAnalyzer], media: Path) -> None:
     """Stills held for two seconds; the labels are the file names."""
     objects, smoking = chain

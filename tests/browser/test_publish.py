@@ -200,6 +200,7 @@ def test_pictures_are_sent_one_after_the_other_and_the_end_is_told(phone: Any, g
     assert phone.inner_text("#connection") == "Not sending"
 
 
+@pytest.mark.slow
 def test_a_video_of_the_browser_is_sent_over_and_over(phone: Any, gateway: Server) -> None:
     phone.goto(f"{gateway.url}/publish")
     phone.get_by_role("button", name="Settings").click()
@@ -266,6 +267,7 @@ def start_in(tab: BareTab, base: str) -> str:
     return str(tab.evaluate("document.querySelector('#link').href")).rpartition("=")[2]
 
 
+@pytest.mark.slow
 def test_a_tab_that_slept_goes_on_with_its_stream_and_its_screen_stays_on(tab: BareTab, gateway: Server) -> None:
     stream = start_in(tab, gateway.url)
     tab.until("locks.length === 1 && !locks[0].released")

@@ -85,6 +85,7 @@ def test_a_blinded_motion_is_exit_1(environment: dict[str, str]) -> None:
     assert [row["problem"] for row in report["motion"]] == ["not seen"]
 
 
+@pytest.mark.slow
 def test_a_missing_motion_is_exit_1_without_a_long_wait(environment: dict[str, str]) -> None:
     began = time.monotonic()
     report, code, errors = run(environment, 4, FRAMEGATE_PLUGINS_OFF='["motion"]')

@@ -72,6 +72,7 @@ def own_lines(function: Function) -> int:
     return lines
 
 
+@cache
 def _module(path: Path) -> Module:
     parts = path.relative_to(ROOT).with_suffix("").parts
     name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
