@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.servers import ROOT
 
 DOCS = ROOT / "docs"
-SUCCESS = frozenset({101, 200, 204, 206, 304, 307})
+SUCCESS = frozenset({101, 200, 202, 204, 206, 304, 307})
 CLIENTS = frozenset({1006})  # what a client sees; nobody sends it
 _NUMBER = re.compile(r"\b[1-5]\d{3}\b|\b[45]\d{2}\b")
 _WORD = re.compile(r"`([a-z0-9_]+)`")
