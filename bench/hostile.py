@@ -228,9 +228,8 @@ class _Socket:
                 self._writer.write_eof()
 
     async def _end(self, told: list[tuple[int, str]]) -> int | str:
-        while data := await self._reader.read(2**16):
-            self._inbox.feed(data)
-            while (message := self._inbox.take()) is not None:
+        while True:
+            while (message := self._inbox.take()) is not None:  # also what stood behind the last pong
                 opcode, payload = message
                 if opcode == CLOSE:
                     await self._until_closed()
@@ -239,7 +238,9 @@ class _Socket:
                     return OPEN
                 if opcode in (TEXT, BINARY):
                     told += _errors(opcode, payload)
-        return EOF
+            if not (data := await self._reader.read(2**16)):
+                return EOF
+            self._inbox.feed(data)
 
     async def _until_closed(self) -> None:
         """Who is told to go goes, and the line must end."""

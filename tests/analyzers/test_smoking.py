@@ -209,6 +209,7 @@ def test_a_man_smoking_in_a_corridor_is_one_event(chain: tuple[ObjectsAnalyzer, 
     assert (events[-1].ended_at - events[0].started_at).total_seconds() > 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "fps"), [("faces_whitehouse.mp4", 5), ("people_onebyone_45s.mp4", 2), ("people_vtest_30s.mp4", 2)]
 )

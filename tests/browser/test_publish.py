@@ -358,6 +358,7 @@ def test_a_page_without_https_says_what_to_do_and_sends_files_all_the_same(phone
         wait_for(phone, "Live")
 
 
+@pytest.mark.slow
 def test_a_second_camera_is_told_so_and_may_follow_the_first(phone: Any, browser: Any, gateway: Server) -> None:
     stream = start(phone, gateway.url)
     sends_on(phone)

@@ -78,6 +78,7 @@ def test_what_is_seen_agrees_with_the_truth_and_the_gateway_never_decodes(
     assert truth["motion"] == [{"start": 2.0, "end": 5.5}, {"start": 8.5, "end": 11.5}]
 
 
+@pytest.mark.slow
 def test_a_blinded_motion_is_exit_1(environment: dict[str, str]) -> None:
     report, code, _ = run(environment, 5, FRAMEGATE_ANALYZERS__MOTION__MIN_AREA="1")
     assert code == 1

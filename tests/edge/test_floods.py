@@ -126,6 +126,7 @@ def test_a_trusted_proxy_is_not_one_client(tmp_path: Path) -> None:
         assert [client.answer().status for client in clients] == [200] * 30
 
 
+@pytest.mark.slow
 def test_too_many_new_streams_and_sockets_are_told_to_come_back(tmp_path: Path) -> None:
     with running(tmp_path, **limits(ADMISSION_PER_S="0.001", ADMISSION_BURST="3")) as server:
         path = f"/ws/stream/{server.open()}"
