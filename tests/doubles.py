@@ -294,6 +294,13 @@ async def play(session: Session, *, fps: float, seconds: float) -> int:
     return count
 
 
+async def play_all(sessions: Sequence[Session], *, fps: float, seconds: float) -> None:
+    """Be a camera in front of each."""
+    async with asyncio.TaskGroup() as cameras:
+        for session in sessions:
+            cameras.create_task(play(session, fps=fps, seconds=seconds))
+
+
 # --- who watches, who publishes --------------------------------------------------------------------------------------
 
 

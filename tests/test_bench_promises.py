@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -18,19 +17,9 @@ from bench.foreign import FAULTS, bad_plugin
 from bench.leftovers import Traces, relatives
 from bench.observer import Observer
 from bench.websocket import TEXT, packed
-
-ROOT = Path(__file__).parent.parent
+from tests.benches import run
 
 # --- runs ------------------------------------------------------------------------------------------------------------
-
-
-def run(bench: str, *arguments: str, timeout: float = 110) -> tuple[int, dict[str, Any]]:
-    """A bench's exit code and its last line."""
-    command = [sys.executable, "-m", f"bench.{bench}", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=timeout)
-    assert done.stdout, done.stderr
-    line: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return done.returncode, line
 
 
 @pytest.mark.e2e

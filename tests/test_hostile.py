@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 
@@ -29,19 +24,9 @@ from bench.memory import queued
 from bench.slope import Slope, settled_slope, slope
 from gateway.errors import GatewayError
 from gateway.jpeg import read_header
-
-ROOT = Path(__file__).parent.parent
+from tests.benches import ROOT, run
 
 # --- runs ------------------------------------------------------------------------------------------------------------
-
-
-def run(bench: str, *arguments: str, timeout: float = 200) -> tuple[int, dict[str, Any]]:
-    """A bench's exit code and its last line."""
-    command = [sys.executable, "-m", f"bench.{bench}", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=timeout)
-    assert done.stdout, done.stderr
-    line: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return done.returncode, line
 
 
 @pytest.mark.e2e

@@ -7,17 +7,10 @@ from collections import Counter
 
 import pytest
 
-from gateway.engine.session import Session
 from gateway.engine.wire import Header
 from gateway.results import Result
 from tests.clock import now, simulated
-from tests.doubles import FakeAnalyzer, FakeWorker, Look, account, engine, jpeg, play, stream
-
-
-async def play_all(sessions: list[Session], *, fps: float, seconds: float) -> None:
-    async with asyncio.TaskGroup() as cameras:
-        for session in sessions:
-            cameras.create_task(play(session, fps=fps, seconds=seconds))
+from tests.doubles import FakeAnalyzer, FakeWorker, Look, account, engine, jpeg, play, play_all, stream
 
 
 @simulated

@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import pytest
 
-from gateway.engine.session import Session
 from tests.clock import now, simulated
 from tests.doubles import (
     FakeAnalyzer,
@@ -20,16 +19,10 @@ from tests.doubles import (
     listener,
     nothing,
     play,
+    play_all,
     sees_rubbish,
     stream,
 )
-
-
-async def play_all(sessions: list[Session], *, fps: float, seconds: float) -> None:
-    async with asyncio.TaskGroup() as cameras:
-        for session in sessions:
-            cameras.create_task(play(session, fps=fps, seconds=seconds))
-
 
 # --- turns ------------------------------------------------------------------------------------------------------------
 
