@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateway.commands.table import table
-from gateway.engine.environment import approved, worker_environment, worker_options
-from gateway.engine.plugins import PluginSpec, discover
+from gateway.engine.environment import installed, worker_environment, worker_options
+from gateway.engine.plugins import PluginSpec
 from gateway.engine.worker import ProcessWorker, WorkerDied, WorkerSetup
 
 if TYPE_CHECKING:
@@ -44,8 +44,7 @@ def plugins(settings: Settings, *, json: bool) -> int:
 async def look(settings: Settings) -> list[Found]:
     """What there is, as worker processes tell it."""
     groups: dict[str, list[PluginSpec]] = {}
-    folder = settings.plugins_dir or settings.home / "plugins"
-    for spec in approved(settings, discover(settings.plugins, settings.plugins_off, folder)):
+    for spec in installed(settings):
         groups.setdefault(spec.group, []).append(spec)
     return [item for specs in groups.values() for item in await _ask(settings, specs)]
 

@@ -134,16 +134,15 @@ class Audience:
             if variant.draw:
                 outlet.put(frame, overlay)
 
-    def cut_stalled(self, now: float, stall_s: float) -> int:
+    def cut_stalled(self, now: float, stall_s: float) -> None:
         """Reset who has taken nothing of what waits for him for `stall_s`. Closing politely would wait for ever."""
         if now < self._look_again_at:
-            return 0
+            return
         self._look_again_at = now + stall_s * LOOK_SHARE
-        stalled = [subscriber for subscriber in self._everybody() if subscriber.stalled(now, stall_s)]
-        for subscriber in stalled:
-            subscriber.close(CLOSE_OVERLOADED, "stalled")
-            subscriber.cut()
-        return len(stalled)
+        for subscriber in self._everybody():
+            if subscriber.stalled(now, stall_s):
+                subscriber.close(CLOSE_OVERLOADED, "stalled")
+                subscriber.cut()
 
     def idle(self, now: float, after_s: float) -> list[Subscriber]:
         """Picture viewers with nothing new to look at who want to be shown something all the same."""

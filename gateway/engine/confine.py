@@ -147,7 +147,7 @@ def _import_folders() -> list[str]:
     """`python -m` puts the current folder first, whatever it is: it counts only if it is meant, or holds us."""
     folders = [os.path.abspath(entry) for entry in sys.path]
     here = folders[:1] if folders[:1] == [os.getcwd()] and not os.path.isdir("gateway/engine") else []
-    return [*folders[len(here) :]]
+    return folders[len(here) :]
 
 
 def _importable(folder: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.engine.confine import VARIABLE, Confinement
-from gateway.engine.plugins import BUILT_IN, PluginSpec, approve
+from gateway.engine.plugins import BUILT_IN, PluginSpec, approve, discover
 from gateway.settings import Settings
 
 PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SYSTEMROOT")
@@ -43,6 +43,12 @@ def worker_options(settings: Settings) -> dict[str, dict[str, Any]]:
         name: {key: value for key, value in options.items() if key not in ("fps", "motion_gate")}
         for name, options in settings.analyzers.items()
     }
+
+
+def installed(settings: Settings) -> list[PluginSpec]:
+    """Every plugin that a gateway under these settings finds, with what the operator granted it."""
+    folder = settings.plugins_dir or settings.home / "plugins"
+    return approved(settings, discover(settings.plugins, settings.plugins_off, folder))
 
 
 def approved(settings: Settings, specs: Sequence[PluginSpec]) -> list[PluginSpec]:

@@ -72,10 +72,7 @@ class AnalyzerHost:
             return {"missing": None, "failed": _trace(3)}
 
     def _options(self, cls: type[Analyzer], wishes: Mapping[str, Any] | None = None) -> Any:
-        chosen = {**self._settings.get(cls.name, {}), **(wishes or {})}
-        if all(field.name != "labels" for field in fields(cls.Options)):
-            chosen.pop("labels", None)  # then they are the gateway's to heed
-        return fill_options(cls, chosen)
+        return own_options(cls, {**self._settings.get(cls.name, {}), **(wishes or {})})
 
     def prepare(self, name: str) -> Report:
         """Load one analyzer's model. Seconds, off the frame path; answers with the state that came of it."""
@@ -197,6 +194,12 @@ def _tried(analyzer: Analyzer, ask: _Ask, act: Callable[[Analyzer, _Ask], Report
     except (Exception, SystemExit) as error:
         log.warning("analyzer %s: frame %d failed", analyzer.name, ask.item.frame.seq, exc_info=True)
         return {"error": _one_line(error), "traceback": _trace()}
+
+
+def own_options(cls: type[Analyzer], chosen: Mapping[str, Any]) -> Any:
+    """Its options as chosen; `labels` are the gateway's to heed unless it has an option of that name."""
+    known = {field.name for field in fields(cls.Options)}
+    return fill_options(cls, {key: value for key, value in chosen.items() if key != "labels" or key in known})
 
 
 def _batches(analyzer: Analyzer) -> bool:

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 
 from gateway.engine.admission import Admission
 from gateway.engine.catalog import Catalog, Plan
-from gateway.engine.environment import approved, worker_environment, worker_options
+from gateway.engine.environment import installed, worker_environment, worker_options
 from gateway.engine.overload import Overload
 from gateway.engine.picture import Painter
 from gateway.engine.placement import place
-from gateway.engine.plugins import Manifest, PluginSpec, discover
+from gateway.engine.plugins import Manifest, PluginSpec
 from gateway.engine.pulse import Pulse
 from gateway.engine.quarantine import Quarantine
 from gateway.engine.runner import Runner
@@ -111,9 +111,7 @@ class Hub:
     def _assemble(self) -> list[Supervisor]:
         """One worker per group of plugins: the built-ins share one, every other distribution has its own."""
         chosen = self.settings
-        folder = chosen.plugins_dir or chosen.home / "plugins"
-        found = discover(chosen.plugins, chosen.plugins_off, folder)
-        self.catalog.plugins = approved(chosen, found)
+        self.catalog.plugins = installed(chosen)
         groups: dict[str, list[PluginSpec]] = {}
         for spec in self.catalog.plugins:
             groups.setdefault(spec.group, []).append(spec)

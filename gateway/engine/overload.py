@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,9 +78,13 @@ class Overload:
 
     def _rest(self, resting: bool) -> None:
         runners = self._hub.runners
-        kept = set(self._keep)
-        for name in self._keep & runners.keys():
-            kept.update(_needs(name, runners.keys(), lambda need: runners[need].manifest.needs))
+        kept: set[str] = set()
+        waiting = list(self._keep)
+        while waiting:
+            name = waiting.pop()
+            if name in runners and name not in kept:
+                kept.add(name)
+                waiting += runners[name].manifest.needs
         for name, runner in runners.items():
             runner.rests = resting and name not in kept
 
@@ -95,17 +99,6 @@ class Overload:
     def _all_memory(self) -> int:
         pids = [supervisor.worker.pid for supervisor in self._hub.supervisors]
         return resident(os.getpid()) + sum(resident(pid) for pid in [*pids, self._hub.painter.pid])
-
-
-def _needs(name: str, known: Iterable[str], needs_of: Callable[[str], Iterable[str]]) -> set[str]:
-    found: set[str] = set()
-    waiting = [name]
-    while waiting:
-        for need in needs_of(waiting.pop()):
-            if need in known and need not in found:
-                found.add(need)
-                waiting.append(need)
-    return found
 
 
 def memory_limit() -> int:

@@ -8,13 +8,16 @@ it finds in the worker is that analyzer's error; in the gateway it is the end of
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import SchemaValidator, ValidationError
 from pydantic_core import core_schema as cs
 
 from gateway.engine.plugins import Manifest
 from gateway.results import SEVERITIES, check_label, plain_json
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 MAX_TEXT, MAX_TRACEBACK = 1000, 20_000  # characters
 MAX_BATCH = 256
@@ -64,10 +67,8 @@ def check_hello(hello: Message) -> None:
 
 
 def check_manifest(item: object) -> None:
-    from pydantic import TypeAdapter
-
     try:
-        TypeAdapter(Manifest).validate_python(item)
+        _manifest().validate_python(item)
     except ValidationError as error:
         raise ValueError(_first(error)) from None
 
@@ -181,6 +182,13 @@ def _state() -> SchemaValidator:
     about = {"batch": batch, "device": cs.nullable_schema(_text()), **_TROUBLE}
     states = cs.literal_schema(["ready", "failed"])
     return SchemaValidator(_object(about, t=cs.literal_schema(["state"]), analyzer=_text(), state=states))
+
+
+@cache
+def _manifest() -> TypeAdapter[Manifest]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Manifest)
 
 
 @cache

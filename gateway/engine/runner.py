@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from gateway.engine.plugins import Manifest
+from gateway.engine.reports import MAX_BATCH
 from gateway.settings import Analysis
 
 State = Literal["idle", "loading", "ready", "open", "failed", "disabled"]
 STATES: tuple[State, ...] = get_args(State)
 
-MAX_BATCH = 256
 LACKING_S = 3.0  # weights that were not there are looked for again, at most so often
 
 

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from gateway.analyzer import Analyzer, SessionInfo, fill_options, options_schema
+from gateway.engine.plugins import BUILT_IN
 from gateway.errors import UnknownOption
 from gateway.results import Result, plain_json
 from gateway.testing.material import CONTENTS, SCENE_NAMES, Moment, stream
@@ -19,7 +20,6 @@ from gateway.testing.subject import Outcome, Refused, Subject, Unjudged, one_lin
 
 Measured = dict[str, Any]
 
-BUILT_IN = "framegate"
 _PROBE = "no_such_option"
 _SOCKETS = ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto")
 

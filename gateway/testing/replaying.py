@@ -11,12 +11,13 @@ from typing import IO, Any
 from gateway.analyzer import Analyzer, SessionInfo
 from gateway.commands.sources import Files, Picture, Video, open_source
 from gateway.convert import to_result
+from gateway.engine.host import own_options
 from gateway.engine.plugins import Manifest, PluginSpec, load
 from gateway.frame import Frame
 from gateway.jpeg import read_header
 from gateway.results import result_from_json, result_to_json
 from gateway.testing.recording import FORMAT, Recording, Row, event_rows
-from gateway.testing.subject import Announcer, one_line, own_options
+from gateway.testing.subject import Announcer, one_line
 
 STREAM = "replay"
 TIMES = "frames.jsonl"

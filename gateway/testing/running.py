@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,7 +52,6 @@ class RunningGateway:
     url: str
     _http: httpx2.Client
     _log: Path
-    _streams: list[str] = field(default_factory=list)
 
     @property
     def log(self) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.engine.confine import VARIABLE, Confinement
-from gateway.engine.environment import approved, worker_environment, worker_options
-from gateway.engine.plugins import PluginSpec, discover
+from gateway.engine.environment import approved, installed, worker_environment, worker_options
+from gateway.engine.plugins import PluginSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,9 +26,7 @@ class Sandbox:
 
     def plugins(self) -> list[PluginSpec]:
         """Every plugin that a gateway would find, with what the operator granted it."""
-        chosen = self.settings
-        folder = chosen.plugins_dir or chosen.home / "plugins"
-        return self.approved(discover(chosen.plugins, chosen.plugins_off, folder))
+        return installed(self.settings)
 
     def approved(self, specs: Iterable[PluginSpec]) -> list[PluginSpec]:
         return approved(self.settings, list(specs))

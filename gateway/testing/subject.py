@@ -7,12 +7,13 @@ import os
 import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from gateway.analyzer import Analyzer, SessionInfo, fill_options
+from gateway.analyzer import Analyzer, SessionInfo
 from gateway.convert import to_result
+from gateway.engine.host import own_options
 from gateway.engine.plugins import PluginSpec, load
 from gateway.frame import Frame
 from gateway.results import Result, result_to_json
@@ -123,12 +124,6 @@ class Subject:
             return [Outcome("raised", f"open(): {opened.text}")]
         memory = opened.result
         return [self.call(analyzer, self.material.frame(moment), memory) for moment in moments]
-
-
-def own_options(cls: type[Analyzer], chosen: Mapping[str, Any]) -> Any:
-    """Its options as the operator chose them; `labels` are the host's to heed unless it has an option of that name."""
-    known = {field.name for field in fields(cls.Options)}
-    return fill_options(cls, {key: value for key, value in chosen.items() if key != "labels" or key in known})
 
 
 def outcome_of(call: Callable[[], Any]) -> Outcome:
