@@ -32,7 +32,7 @@ _LINE = f"--{BOUNDARY}\r\n".encode()
 router = APIRouter(tags=["streams"])
 
 
-def form_of(
+async def form_of(
     request: Request,
     draw: Annotated[str, Query(description="`boxes` burns the results in")] = "",
     width: Annotated[int | None, Query(ge=16, description="Scaled to the next of a few shared widths")] = None,
