@@ -69,9 +69,9 @@ class Detector:
         fixed = self._header.shape[0]
         return 0 if fixed == 1 else fixed or self._network.batch
 
-    def classes(self, labels: Sequence[str]) -> tuple[int, ...]:
-        """The class ids of these names. Raises `ValueError` for one the model does not know."""
-        return tuple(self._class_of(label) for label in labels)
+    def classes(self, labels: Sequence[str], *, option: str = "labels") -> tuple[int, ...]:
+        """The class ids of these names. Raises `ValueError`, naming the option, for one the model does not know."""
+        return tuple(self._class_of(label, option) for label in labels)
 
     def detect(self, frame: Frame, wanted: Selection) -> list[Detection]:
         """What is in the frame, best first."""
@@ -85,8 +85,14 @@ class Detector:
         """The same for several frames at once, each with its own selection."""
         return self._look([pixels_for(frame, self.side) for frame in frames], wanted)
 
-    def _look(self, pictures: Sequence[Pixels], wanted: Sequence[Selection]) -> list[list[Detection]]:
-        letterboxes = [self._letterbox(picture.shape[1], picture.shape[0]) for picture in pictures]
+    def detect_as_is(self, pictures: Sequence[Pixels], wanted: Sequence[Selection]) -> list[list[Detection]]:
+        """What is in BGR pictures that have the right scale already: none is enlarged to `side`, boxes 0-1 of each."""
+        return self._look(pictures, wanted, fit=False)
+
+    def _look(
+        self, pictures: Sequence[Pixels], wanted: Sequence[Selection], *, fit: bool = True
+    ) -> list[list[Detection]]:
+        letterboxes = [self._letterbox(picture.shape[1], picture.shape[0], fit=fit) for picture in pictures]
         found: list[list[Detection]] = [[] for _ in pictures]
         for turn in self._turns(letterboxes):
             output = self._run(np.concatenate([self._fed(pictures[index], letterboxes[index]) for index in turn]))
@@ -116,10 +122,10 @@ class Detector:
             found = suppress(found, wanted.iou, wanted.most)
         return list(self._detections(found, letterbox))[: wanted.most]
 
-    def _letterbox(self, width: int, height: int) -> Letterbox:
+    def _letterbox(self, width: int, height: int, *, fit: bool = True) -> Letterbox:
         if self._canvas:
-            return Letterbox.fixed((width, height), self._canvas, centred=not self._yolox)
-        return Letterbox.rectangle((width, height), self.side, STRIDE)
+            return Letterbox.fixed((width, height), self._canvas, centred=not self._yolox, enlarge=fit)
+        return Letterbox.rectangle((width, height), self.side if fit else max(width, height), STRIDE)
 
     def _run(self, tensor: Tensor) -> Tensor:
         """The outputs, also where the graph insists on half precision or on a batch of more."""
@@ -146,12 +152,12 @@ class Detector:
         letterbox = self._letterbox(self.side, self.side)
         return self._head(self._run(letterbox.fill(picture)), letterbox)
 
-    def _class_of(self, label: str) -> int:
+    def _class_of(self, label: str, option: str) -> int:
         known = {name: index for index, name in self._names.items()}
         if label not in known:
             near = get_close_matches(label, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(list(known)[:10])} and so on"
-            raise ValueError(f"option labels: {self._file} has no class {label}; {hint}")
+            raise ValueError(f"option {option}: {self._file} has no class {label}; {hint}")
         return known[label]
 
     def _detections(self, found: Candidates, letterbox: Letterbox) -> Iterator[Detection]:

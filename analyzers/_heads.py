@@ -2,9 +2,12 @@
 
 Told apart by shape, since a file's name and metadata may say nothing:
 
-    raw          [b, 4 + n, anchors]   Ultralytics v5u, v8, v9, v11, v12: centre, size, class scores; needs suppression
+    raw          [b, 4 + n, anchors]   Ultralytics v5u, v8, v9, v11, v12, YOLO-World v2, YOLOE: centre, size, class
+                                       scores; needs suppression
     end to end   [b, k, 6]             v10, v26 and graphs exported with nms=True: corners, score, class; final
     YOLOX        [b, anchors, 5 + n]   offsets from a grid, objectness, class scores; needs suppression
+
+Models that draw masks too, as YOLOE's do, have 32 more of what belongs to a box; these are left out.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float32]
 
 _STRIDES = (8, 16, 32)
+_MASK = 32  # coefficients of a mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +66,10 @@ def recognise(shape: tuple[int, ...], canvas: tuple[int, int], classes: int) -> 
     _, rows, columns = shape
     if rows == _cells(canvas) and columns > 5:
         return YoloxHead(canvas, columns - 5)
-    if columns == 6 and rows != 4 + classes:
+    raw_rows = (4 + classes, 4 + classes + _MASK)
+    if columns in (6, 6 + _MASK) and rows not in raw_rows:
         return EndToEndHead()
-    if rows > 4 and (rows == 4 + classes or rows < columns):
+    if rows > 4 and (rows in raw_rows or rows < columns):
         return RawHead(classes or rows - 4)
     raise ValueError(f"no known detector writes an output of {list(shape)} for an input of {canvas[0]}x{canvas[1]} px")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +36,11 @@ class Letterbox:
     height: int
 
     @classmethod
-    def fixed(cls, size: tuple[int, int], canvas: tuple[int, int], *, centred: bool = True) -> Letterbox:
+    def fixed(
+        cls, size: tuple[int, int], canvas: tuple[int, int], *, centred: bool = True, enlarge: bool = True
+    ) -> Letterbox:
         """A picture of `size` (width, height) in a given `canvas`, centred or in its top left corner."""
-        scale = min(canvas[0] / size[0], canvas[1] / size[1])
+        scale = min(canvas[0] / size[0], canvas[1] / size[1], math.inf if enlarge else 1.0)
         width, height = (max(1, round(value * scale)) for value in size)
         left, top = ((canvas[0] - width) // 2, (canvas[1] - height) // 2) if centred else (0, 0)
         return cls(*canvas, left, top, width, height)

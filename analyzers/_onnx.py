@@ -48,6 +48,9 @@ class Network(Protocol):
     def run(self, tensor: Tensor) -> Tensor:
         """The model's first output for this input."""
 
+    def run_all(self, tensor: Tensor) -> list[Tensor]:
+        """Every output, in an order of the runtime's own."""
+
 
 class Networks:
     """The models loaded in this process, each once for all who use it, and forgotten with the last of them."""
@@ -113,7 +116,7 @@ def _quota() -> int:
 
 class _OnnxRuntimeNetwork:
     def __init__(self, path: Path, wish: Wish, shapes: Shapes) -> None:
-        self._session = open_session(path, wish, _options(), shapes)
+        self._session = open_session(path, wish, session_options(), shapes)
         self._input = self._session.get_inputs()[0].name
         self._output = self._session.get_outputs()[0].name
         provider = self._session.get_providers()[0]
@@ -124,6 +127,10 @@ class _OnnxRuntimeNetwork:
     def run(self, tensor: Tensor) -> Tensor:
         outputs: list[Tensor] = self._session.run([self._output], {self._input: tensor})
         return outputs[0]
+
+    def run_all(self, tensor: Tensor) -> list[Tensor]:
+        outputs: list[Tensor] = self._session.run(None, {self._input: tensor})
+        return outputs
 
 
 class _OpenCvNetwork:
@@ -150,8 +157,15 @@ class _OpenCvNetwork:
             self._net.setInput(tensor)
             return np.asarray(self._net.forward(), np.float32)
 
+    def run_all(self, tensor: Tensor) -> list[Tensor]:
+        with self._running:
+            self._net.setInput(tensor)
+            outputs = self._net.forward(self._net.getUnconnectedOutLayersNames())
+            return [np.asarray(output, np.float32) for output in outputs]
 
-def _options() -> Any:
+
+def session_options() -> Any:
+    """For onnxruntime: as many threads as are meant, that do not spin."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -34,9 +34,6 @@ PIXELS = {"picture_at_the_limit": 3 * 5_760 * 5_760}  # bytes of the attack's pi
 SETTLE_S = 0.3
 
 
-Side = Callable[[], AbstractContextManager[tuple[Server, Target]]]
-
-
 @dataclass(frozen=True, slots=True)
 class Cost:
     """Of one attack on one server. Bytes of the first volley, CPU of all of them."""

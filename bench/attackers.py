@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import time
 from collections import Counter
@@ -15,6 +14,7 @@ from json import loads
 from multiprocessing.connection import Connection
 
 from bench import corpus
+from bench.child import child
 from bench.corpus import Message
 from bench.documented import Documented
 from bench.hostile import EOF, SILENT, Outcome, Peer, StreamGone, ask
@@ -23,7 +23,6 @@ from bench.servers import Address
 PEERS = 12
 NICE = 10  # the healthy session's clients come first on the cores that they share
 ANY_CLOSE = 1005  # what a close without a code is answered with
-_SPAWN = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +56,15 @@ class Tally:
         for reason in complaints(message, outcome, rules):
             self.complain(reason, index, message.data[:120].hex())
 
+    def refuse(self, index: int, outcome: Outcome, rules: Documented) -> None:
+        """An upgrade that was refused before the message could be sent."""
+        self.refused += 1
+        if not outcome.answers:
+            self.complain("an upgrade was refused without a word", index, "")
+        for status, code in outcome.answers:
+            if not rules.allows(status, code):
+                self.complain(f"{status} `{code}` is not documented", index, "")
+
     def complain(self, reason: str, index: int, start: str, times: int = 1) -> None:
         known, first, shown = self.wrong.get(reason, (0, index, start))
         self.wrong[reason] = (known + times, first, shown)
@@ -83,7 +91,7 @@ def complaints(message: Message, outcome: Outcome, rules: Documented) -> Iterato
         yield f"{message.family}, {message.kind}: neither answered nor closed"
     elif isinstance(outcome.end, int) and outcome.end not in rules.closes | {ANY_CLOSE}:
         yield f"close code {outcome.end} is not documented"
-    elif outcome.end == EOF and message.whole and (message.on_socket or not outcome.answers):
+    elif outcome.end == EOF and message.whole and not any(status for status, _ in outcome.answers):
         yield f"{message.family}, {message.kind}: closed without a word"
 
 
@@ -110,14 +118,8 @@ class Attackers:
 @contextmanager
 def attackers(address: Address, rules: Documented) -> Iterator[Attackers]:
     """The process, idle between stretches."""
-    ours, theirs = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_serve, args=(theirs, address, rules), daemon=True)
-    process.start()
-    try:
-        yield Attackers(ours)
-    finally:
-        process.terminate()
-        process.join()
+    with child(_serve, address, rules) as pipe:
+        yield Attackers(pipe)
 
 
 def _serve(pipe: Connection, address: Address, rules: Documented) -> None:
@@ -156,11 +158,19 @@ async def _one(
         message = corpus.message(stretch.seed, index)
         try:
             outcome = await peer.send(message)
-        except StreamGone as gone:  # a message was good enough to end it, or it was taken by lot
-            tally.refused += 1
-            peer, outcome = Peer(address, new_stream(address), source), gone.outcome
+        except StreamGone as gone:  # a message ended it, or nobody was on it for too long; it is sent on another one
+            tally.refuse(index, gone.outcome, rules)
+            peer = Peer(address, new_stream(address), source)
+            outcome = await _sent(peer, message)
         tally.take(index, message, outcome, rules)
     await peer.close()
+
+
+async def _sent(peer: Peer, message: Message) -> Outcome:
+    try:
+        return await peer.send(message)
+    except StreamGone as gone:  # a stream that has just been made: this one is the message's own
+        return gone.outcome
 
 
 def new_stream(address: Address) -> str:

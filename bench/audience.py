@@ -12,11 +12,12 @@ from ctypes import c_uint64
 from multiprocessing.sharedctypes import SynchronizedArray
 from multiprocessing.synchronize import Event
 
+from bench.cores import all_cores
 from bench.lines import READER, SOCKET, opened
+from bench.load import generating
 from bench.servers import Address
 from bench.websocket import PING, PONG, Inbox, connect, packed
 
-READY_S = 60.0
 LATE = 0.5  # of a picture's time: one sent later than that was late
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -49,28 +50,14 @@ def addresses(number: int, socket_path: str, video_path: str) -> tuple[str, str]
 @contextmanager
 def watching(address: Address, paths: tuple[str, str], audience: Audience) -> Iterator[None]:
     """From when all of them are there."""
-    with _process(_watch, address, paths, audience):
+    with generating(all_cores(), _watch, address, paths, audience):
         yield
 
 
 @contextmanager
 def publishing(address: Address, path: str, message: bytes, fps: float, publisher: Publisher) -> Iterator[None]:
-    with _process(_publish, address, path, message, fps, publisher):
+    with generating(all_cores(), _publish, address, path, message, fps, publisher):
         yield
-
-
-@contextmanager
-def _process(target: object, *arguments: object) -> Iterator[None]:
-    ready = _SPAWN.Event()
-    process = _SPAWN.Process(target=target, args=(ready, *arguments), daemon=True)  # type: ignore[arg-type]
-    process.start()
-    try:
-        if not ready.wait(READY_S):
-            raise RuntimeError("viewers or publisher did not get ready")
-        yield
-    finally:
-        process.terminate()
-        process.join()
 
 
 def _watch(ready: Event, address: Address, paths: tuple[str, str], audience: Audience) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import selectors
 import socket
 import time
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+from bench.child import child
 from bench.servers import Address
 from bench.websocket import BINARY, PING, PONG, TEXT, Inbox, connect, packed
 
@@ -21,7 +21,6 @@ SETTLE_S = 0.5  # after the last frame, for the last results
 LATE = 0.5  # of a frame's time: a frame sent later than that was late
 MOST_LATE = 0.02  # of all frames; beyond it the crowd was the bottleneck
 _MUTE = packed(TEXT, b'{"type":"subscribe","frames":"none","topics":[]}')
-_SPAWN = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +73,8 @@ class Crowd:
 @contextmanager
 def crowd(address: Address) -> Iterator[Crowd]:
     """The process, idle between tasks."""
-    ours, theirs = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_serve, args=(theirs, address), daemon=True)
-    process.start()
-    try:
-        yield Crowd(ours)
-    finally:
-        process.terminate()
-        process.join()
+    with child(_serve, address) as pipe:
+        yield Crowd(pipe)
 
 
 def _serve(pipe: Connection, address: Address) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-_SPAWN = multiprocessing.get_context("spawn")
+from bench.child import child
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +39,8 @@ class InlineLoop:
 @contextmanager
 def inline_loop(threads: int) -> Iterator[InlineLoop]:
     """A process with so many threads for the runtime, as a worker would have; idle between runs."""
-    ours, theirs = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_serve, args=(theirs, threads), daemon=True)
-    process.start()
-    try:
-        yield InlineLoop(ours)
-    finally:
-        process.terminate()
-        process.join()
+    with child(_serve, threads) as pipe:
+        yield InlineLoop(pipe)
 
 
 def _serve(pipe: Connection, threads: int) -> None:

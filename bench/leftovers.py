@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -49,10 +50,17 @@ class Traces:
         return {name: count - then[name] for name, count in asdict(self).items() if count > then[name]}
 
 
-def settled(server: Server, before: Traces, patience_s: float) -> dict[str, int]:
-    """What there is more of than before, once that is nothing or the patience is at its end."""
+def settled(
+    server: Server, before: Traces, patience_s: float, *, nudge: Callable[[], object] | None = None
+) -> dict[str, int]:
+    """What there is more of than before, once that is nothing or the patience is at its end.
+
+    `nudge` is called between looks: pools end threads they do not need when they are asked for one.
+    """
     end = time.monotonic() + patience_s
     while (more := Traces.of(server).beyond(before)) and time.monotonic() < end:
+        if nudge is not None:
+            nudge()
         time.sleep(0.1)
     return more
 

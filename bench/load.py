@@ -22,7 +22,7 @@ from bench.cores import Cores, pinned
 from bench.servers import Address
 from bench.websocket import connect
 
-READY_S = 30.0
+READY_S = 60.0
 CATCH_UP_S = 0.02  # of being late that a publisher makes up for by sending faster
 _BOUNDARY = b"--frame\r\n"
 _SPAWN = multiprocessing.get_context("spawn")

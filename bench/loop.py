@@ -7,7 +7,6 @@ faster alone and much slower beside anybody else, so who compares should take th
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,11 +19,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from bench.child import child
+
 SIDE, STRIDE = 640, 32
 CONFIDENCE, IOU = 0.25, 0.5
 STEPS = ("decode", "letterbox", "network", "suppression")
-
-_SPAWN = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +65,10 @@ class PlainLoop:
 @contextmanager
 def plain_loop(model: Path, pictures: Sequence[bytes], rules: Rules) -> Iterator[PlainLoop]:
     """A process with the model loaded and run once, idle between runs."""
-    ours, theirs = _SPAWN.Pipe()
-    process = _SPAWN.Process(target=_serve, args=(theirs, model, pictures, rules), daemon=True)
-    process.start()
-    try:
-        loop = PlainLoop(ours)
+    with child(_serve, model, pictures, rules) as pipe:
+        loop = PlainLoop(pipe)
         loop.run(0.0)
         yield loop
-    finally:
-        process.terminate()
-        process.join()
 
 
 def _serve(pipe: Connection, model: Path, pictures: Sequence[bytes], rules: Rules) -> None:

@@ -43,6 +43,7 @@ JPEG_BYTES = 20_000
 ROUNDS, QUIET_S = 10, 12.0
 PATIENCE_S = 40.0
 SHOWN = 12
+STATIC = "/viewer/none"
 
 
 @dataclass(slots=True)
@@ -97,14 +98,20 @@ def _options() -> argparse.Namespace:
 
 
 def _ready(server: Server) -> Traces:
-    """Once the workers that decode and draw have come, whom the attack would have started."""
+    """Once the workers that decode and draw have come, and the thread that reads files, whom the attack would start."""
     server.wait_for_analyzers(["motion"])
     stream = server.post("/stream/request", {"analyzers": ["motion"]})
     healthy = Session(server.address, stream["websocket_url"], picture.jpeg(JPEG_BYTES), FPS)
     healthy.run(1.0)
     ask(server.address, "GET", f"{stream['snapshot_url']}?width=320")
     healthy.close()
+    _file(server)
     return Traces.of(server)
+
+
+def _file(server: Server) -> None:
+    """Ask for a static file, which a thread reads: of a pool that keeps one, and others for 10 s."""
+    ask(server.address, "GET", STATIC)
 
 
 def _stretch(chosen: argparse.Namespace, number: int) -> Stretch:
@@ -137,7 +144,7 @@ def _check(server: Server, before: Traces, found: Found) -> None:
         return
     if restarts:
         found.broken.append(f"workers were started again {restarts} times")
-    if left := settled(server, before, PATIENCE_S):
+    if left := settled(server, before, PATIENCE_S, nudge=lambda: _file(server)):
         found.broken.append(f"left behind: {left}")
 
 

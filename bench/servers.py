@@ -145,6 +145,9 @@ def _running(arguments: list[str], rules: Mapping[str, str], cores: Cores, folde
         )
     try:
         yield Server(("127.0.0.1", _port(process, log)), process.pid, folder)
+    except Exception:
+        print("The server's last words:", log.read_text(errors="replace")[-4000:], sep="\n", file=sys.stderr)
+        raise
     finally:
         process.terminate()
         try:

@@ -14,7 +14,6 @@ import re
 from collections.abc import Collection
 from contextlib import suppress
 from functools import cached_property
-from typing import Any
 from urllib.parse import parse_qsl
 
 from fastapi import FastAPI
@@ -39,7 +38,7 @@ from gateway.errors import GatewayError, NoCredential, NotFound, TooManyAttempts
 from gateway.permissions import SOCKET, Row
 from gateway.routes import SAFE, Found, Routes
 from gateway.settings import Settings
-from gateway.web import LOCAL_ORIGIN, problem_of, refuse_upgrade
+from gateway.web import LOCAL_ORIGIN, address_of, path_below_root, problem_of, refuse
 
 FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
 TOKEN_NAMES = {"token", "access_token", "auth_token", "api_key", "ticket", "stream_token"}
@@ -86,7 +85,7 @@ class Access:
         try:
             caller, stream_id = self._admit(scope)
         except GatewayError as error:
-            self._refusals.note(error.code, _peer(scope), "a credential or the lack of one")
+            self._refusals.note(error.code, address_of(scope), "a credential or the lack of one")
             await _refuse(scope, receive, send, error)
             return
         scope.setdefault("state", {})["caller"] = caller
@@ -104,7 +103,7 @@ class Access:
         method = SOCKET if scope["type"] == "websocket" else scope["method"]
         local = self._open and _is_local(scope, headers)
         self._refuse_token_in_query(scope, strict=not local)
-        found = self._routes.find(method, _route_path(scope)) or Found(None, "", None)
+        found = self._routes.find(method, path_below_root(scope)) or Found(None, "", None)
         caller, stream_id = self._caller(scope, headers, found, local=local)
         self._permit(scope, caller, found, stream_id)
         if caller.ambient and method not in SAFE:
@@ -179,7 +178,7 @@ class Access:
             secret = _password(secret) if _reads(scope, found.row) else UNREADABLE
         elif kind.lower() != "bearer":
             secret = UNREADABLE
-        if not is_stream_token(secret) and self._credentials.attempts.wait_s(group_of(_peer(scope))):
+        if not is_stream_token(secret) and self._credentials.attempts.wait_s(group_of(address_of(scope))):
             return NOBODY  # who guesses is not told when he is right
         return self._credentials.bearer(secret) or NOBODY
 
@@ -192,7 +191,7 @@ class Access:
         return caller
 
     def _wrong(self, scope: Scope, found: Found) -> GatewayError:
-        address = group_of(_peer(scope))
+        address = group_of(address_of(scope))
         if wait := self._credentials.attempts.wait_s(address):
             return TooManyAttempts("too many wrong credentials from this address", retry_after_s=wait)
         self._credentials.attempts.failed(address)
@@ -226,37 +225,41 @@ class Access:
     # --- letting in, and out again -----------------------------------------------------------------------------------
 
     async def _serve(self, held: Collection[Credential], scope: Scope, receive: Receive, send: Send) -> None:
-        """Let in, and cut off when one of these credentials is taken back."""
+        """Let in, and cut off when one of these credentials is taken back or its time is over."""
         task = asyncio.current_task()
         assert task is not None
-        answer = Answer(scope, send)
-        revoked = False
+        answer = Answer(scope, receive, send)
+        over = ""
 
-        def cut() -> None:
-            nonlocal revoked
-            if task is not asyncio.current_task():  # who takes back his own credential still gets his answer
-                revoked = True
+        def cut(why: str = "revoked") -> None:
+            nonlocal over
+            if not over and task is not asyncio.current_task():  # who takes back his own one still gets his answer
+                over = why
                 task.cancel()
 
+        left = self._credentials.logins.left_s(held)
+        alarm = None if left is None else asyncio.get_running_loop().call_later(left, cut, "expired")
         for credential in held:
             credential.holders.add(cut)
         try:
             await self._app(scope, receive, answer.send)
         except asyncio.CancelledError:
-            if not revoked:
+            if not over:
                 raise
             task.uncancel()
-            await answer.end()
+            await answer.end(over)
         finally:
+            if alarm is not None:
+                alarm.cancel()
             for credential in held:
                 credential.holders.discard(cut)
 
 
 class Answer:
-    """One answer on its way out: what it must carry, and how it ends when its credential is taken back."""
+    """One answer on its way out: what it must carry, and how it ends when its credential no longer holds."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
-        self._scope, self._send = scope, send
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
         self._started = False
         self.send: Send = send if scope["type"] == "websocket" else self._send_http
 
@@ -268,44 +271,37 @@ class Answer:
             headers.setdefault("Referrer-Policy", "same-origin")
         await self._send(message)
 
-    async def end(self) -> None:
+    async def end(self, why: str) -> None:
+        """`why`: revoked or expired."""
         try:
             async with asyncio.timeout(LAST_WORDS_S):
-                await self._say_why()
+                await self._say(why)
         except (TimeoutError, OSError, RuntimeError):  # it takes nothing, or was at its end already
             peer = self._scope.get("extensions", {}).get("framegate.peer", {}).get("peer")
             if peer is not None:
                 peer.reset()
 
-    async def _say_why(self) -> None:
-        error = NoCredential("the credential was taken back")
+    async def _say(self, why: str) -> None:
+        error = NoCredential(f"the credential is {why}")
         if self._scope["type"] == "websocket":
-            await self._send({"type": "websocket.close", "code": error.close_code, "reason": "revoked"})
+            await self._send({"type": "websocket.close", "code": error.close_code, "reason": why})
         elif self._started:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
         else:
-            await _send_whole(self._send, problem_of(self._scope, error))
+            await problem_of(self._scope, error)(self._scope, self._receive, self._send)
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, error: GatewayError) -> None:
-    if scope["type"] == "websocket":
-        await receive()  # websocket.connect
-        await refuse_upgrade(scope, send, error)
-    elif error.status in (401, 429) and wants_page(scope):
+    if scope["type"] == "http" and error.status in (401, 429) and wants_page(scope):
         wait = problem_of(scope, error).headers.get("retry-after")
         to = None if error.code != "token_in_url" and not TOKEN_LIKE.search(scope["path"]) else _home(scope)
-        await _send_whole(send, login_page(scope, error.status, wait=wait, to=to))
+        await login_page(scope, error.status, wait=wait, to=to)(scope, receive, send)
     else:
-        await _send_whole(send, problem_of(scope, error))
+        await refuse(scope, receive, send, error)
 
 
 def _home(scope: Scope) -> str:
     return f"{scope.get('root_path', '')}/viewer"
-
-
-async def _send_whole(send: Send, response: Any) -> None:
-    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
-    await send({"type": "http.response.body", "body": response.body})
 
 
 def _is_local(scope: Scope, headers: Headers) -> bool:
@@ -317,19 +313,10 @@ def _is_local(scope: Scope, headers: Headers) -> bool:
     return near and is_loopback(name) and not any(header in headers for header in FORWARDING)
 
 
-def _route_path(scope: Scope) -> str:
-    path, root = str(scope["path"]), str(scope.get("root_path", ""))
-    return path[len(root) :] if root and path.startswith(root + "/") else path
-
-
 def _replace_in_path(scope: Scope, secret: str, stream_id: str) -> None:
     scope["path"] = scope["path"].replace(secret, stream_id, 1)
     if scope.get("raw_path"):
         scope["raw_path"] = scope["raw_path"].replace(secret.encode(), stream_id.encode(), 1)
-
-
-def _peer(scope: Scope) -> str:
-    return str((scope.get("client") or ("",))[0])
 
 
 def _reads(scope: Scope, row: Row | None) -> bool:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from gateway.errors import UnknownOption
 from gateway.frame import Frame
+from gateway.geometry import Shape
 from gateway.results import Result
 from gateway.version import PLUGIN_API
 
@@ -25,13 +27,15 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,47}(\.[a-z0-9_-]{1,48})?")
 class SessionInfo:
     """The part of a session that an analyzer may see.
 
-    `options` is this analyzer's `Options`: what the operator set, changed by what this session asked for.
+    `options` is this analyzer's `Options`: what the operator set, changed by what this session asked for. `zones` are
+    the zones and lines drawn for it; where a detection is, the host says (`Detection.zones`).
     """
 
     stream_id: str
     camera_id: str | None = None
     name: str = ""
     options: Any = None
+    zones: tuple[Shape, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,8 @@ class Analyzer:
     """Turns frames into results; one object per worker, called by one thread at a time.
 
     Class attributes an author sets: `name` (lower case, `plugin.name` for strangers' if they like), `needs` (names of
-    analyzers whose results for the same frame this one reads from `frame.results`), `labels` (what its detections may
+    analyzers whose results for the same frame this one reads from `frame.results`), `wants` (those whose results it
+    reads if the session has them anyway and they come on its way; it runs without them), `labels` (what its detections may
     be called), `event_types`, `Options` (a dataclass; the operator's settings fill it, wrong types and unknown keys
     are refused), `load_options` (those of them that are read when the model is loaded, so that a session cannot change
     them), `permissions` (of "network" and "files", what a confined worker must be allowed; the operator approves), and
@@ -58,6 +63,7 @@ class Analyzer:
     version: ClassVar[str] = "1"
     title: ClassVar[str] = ""
     needs: ClassVar[tuple[str, ...]] = ()
+    wants: ClassVar[tuple[str, ...]] = ()
     labels: ClassVar[tuple[str, ...]] = ()
     event_types: ClassVar[tuple[str, ...]] = ()
     load_options: ClassVar[tuple[str, ...]] = ()
@@ -77,6 +83,14 @@ class Analyzer:
         """What this analyzer lacks to run here (weights, say), as one line with the remedy; None if nothing."""
         return None
 
+    @classmethod
+    def weights(cls, options: Any) -> Sequence[Path]:
+        """The model files that `__init__` will read, as far as the host is to vouch for them.
+
+        Before it has the model loaded the host compares those it knows with their published SHA-256, and tells of all.
+        """
+        return ()
+
     def open(self, session: SessionInfo) -> Any:
         """Begin a session; the returned memory comes back with each of its frames. A new dict by default."""
         return {}
@@ -94,7 +108,10 @@ class Analyzer:
         return [self.analyze(frame, memory) for frame, memory in zip(frames, memories, strict=True)]
 
     def configure(self, session: SessionInfo, memory: Any) -> Any:
-        """A session's options have changed while it runs; the memory to go on with. By default it begins anew."""
+        """A session's options have changed while it runs; the memory to go on with. By default it begins anew.
+
+        An analyzer that defines this hears of changed zones too; others keep their memory over those.
+        """
         return self.open(session)
 
     def close(self) -> None:
@@ -108,7 +125,7 @@ def check_analyzer(cls: type[Analyzer]) -> None:
         raise TypeError(f"{cls.__qualname__}.name must be lower-case letters, digits, - and _, got {name!r}")
     if not fits_api(cls.api):
         raise TypeError(f"analyzer {name} is written for plugin API {cls.api}, this is {PLUGIN_API}")
-    for part in ("needs", "labels", "event_types", "load_options", "permissions"):
+    for part in ("needs", "wants", "labels", "event_types", "load_options", "permissions"):
         if isinstance(value := getattr(cls, part), str):  # ("objects") is no tuple
             raise TypeError(f"analyzer {name}: {part} must be a tuple of names, got {value!r}")
     if strange := set(cls.permissions) - PERMISSIONS:

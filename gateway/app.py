@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -17,13 +17,15 @@ from starlette.routing import WebSocketRoute
 
 from gateway import logs
 from gateway.access import Access, is_open
-from gateway.api import analyzers, auth, pages, streams, system, tokens
+from gateway.api import analyzers, auth, connect, models, pages, streams, system, tokens
 from gateway.bodies import Bodies
 from gateway.checks import Checks
 from gateway.commands.first_start import with_token
 from gateway.connectors import http
+from gateway.connectors.pull import Pull
 from gateway.connectors.websocket import StreamSocket
 from gateway.credentials import Credentials
+from gateway.engine.downloads import Downloads
 from gateway.engine.hub import Hub
 from gateway.errors import GatewayError
 from gateway.middleware import RequestLog
@@ -31,6 +33,7 @@ from gateway.settings import Settings, load
 from gateway.sinks import mjpeg, snapshot, sse
 from gateway.version import __version__
 from gateway.web import LOCAL_ORIGIN, problem, problem_of
+from gateway.weights import Weights
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +75,8 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         settings.home.mkdir(parents=True, exist_ok=True)
         hub: Hub = app.state.hub
-        async with hub.running(), hub.overload.running(), hub.pulse.running():
+        downloads: Downloads = app.state.downloads
+        async with hub.running(), hub.overload.running(), hub.pulse.running(), downloads.running():
             yield
 
     app = FastAPI(
@@ -85,6 +89,8 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url=None,
     )
     hub = app.state.hub = Hub(settings)
+    app.state.connect = partial(Pull, pool=hub.media, clock=hub.clock)
+    app.state.downloads = Downloads(settings, partial(_renew, hub))
     credentials = app.state.credentials = _credentials(settings, hub)
     _add_routes(app)
     _add_errors(app)
@@ -109,15 +115,30 @@ def _credentials(settings: Settings, hub: Hub) -> Credentials:
     return Credentials(settings.access, static, live=hub.sessions, clock=hub.clock, keep_s=keep_s)
 
 
+async def _renew(hub: Hub, weights: Weights) -> None:
+    """Weights have come: an analyzer that failed, for lack of them perhaps, is loaded anew."""
+    runner = hub.runners.get(weights.analyzer)
+    if runner is not None and runner.state == "failed":
+        await hub.reload(runner.name)
+
+
 def _add_routes(app: FastAPI) -> None:
     """`/stream*` and the pages stand at the root only; the control plane under /api, and at the root for older clients.
 
     Two real routes each, never a redirect: an older client's POST would lose its body or its Authorization.
     """
     app.router.routes.append(WebSocketRoute("/ws/stream/{stream_id}", StreamSocket()))
-    for router in (mjpeg.router, snapshot.router, sse.router, http.router, streams.router, tokens.router):
+    for router in (
+        mjpeg.router,
+        snapshot.router,
+        sse.router,
+        http.router,
+        connect.router,
+        streams.router,
+        tokens.router,
+    ):
         app.include_router(router)
-    for router in (system.router, analyzers.router, auth.control):
+    for router in (system.router, analyzers.router, models.router, auth.control):
         app.include_router(router, prefix="/api")
         app.include_router(router, include_in_schema=False)
     pages.add_api_docs(app)

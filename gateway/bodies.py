@@ -1,21 +1,20 @@
 """Bodies of requests: counted before anything parses them, and refused as soon as they are too large.
 
 A picture's route counts for itself, with the limit of a message; a stream of pictures has no end. All others have the
-small limit, and JSON is looked at before FastAPI sees it, which would take NaN and any depth.
+small limit, and JSON is looked at before FastAPI sees it, which would take NaN, a name twice and any depth.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
 
-from pydantic_core import from_json
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway import strictjson
 from gateway.errors import BadMessage, BodyTooLarge, GatewayError
 from gateway.limits import Limits
-from gateway.web import problem_of
+from gateway.web import path_below_root, problem_of
 
 _ENDLESS = re.compile(r"/stream/[^/]+/frames")
 _PICTURE = re.compile(r"/stream/[^/]+/frame")
@@ -46,7 +45,7 @@ class Bodies:
             await problem_of(scope, body.error)(scope, receive, send)
 
     def _most(self, scope: Scope) -> int | None:
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = path_below_root(scope)
         if _ENDLESS.fullmatch(path):
             return None
         return self._limits.max_message_bytes if _PICTURE.fullmatch(path) else self._limits.max_body_bytes
@@ -105,24 +104,13 @@ class Body:
 
 
 def check_json(body: bytes, deepest: int) -> None:
-    """Refuse what is no JSON (RFC 8259), NaN, lone surrogates and nesting beyond `deepest`. Raises `BadMessage`."""
+    """Refuse what is no JSON (RFC 8259), or not for every reader the same. Raises `BadMessage`."""
     if not body:
         return
     try:
-        value = from_json(body, allow_inf_nan=False)
+        strictjson.parse(body.decode(), depth=deepest)
     except ValueError as error:
         raise BadMessage(f"not JSON: {error}", code="bad_json") from None
-    if body.count(b"[") + body.count(b"{") > deepest and _deeper(value, deepest):
-        raise BadMessage(f"nested deeper than {deepest}", code="bad_json")
-
-
-def _deeper(value: Any, deepest: int) -> bool:
-    if not isinstance(value, (dict, list)):
-        return False
-    if deepest == 0:
-        return True
-    inner = value.values() if isinstance(value, dict) else value
-    return any(_deeper(item, deepest - 1) for item in inner)
 
 
 def _is_json(content_type: str) -> bool:

@@ -17,7 +17,7 @@ from gateway.engine.admission import Admission
 from gateway.errors import BadRange, GatewayError, MethodNotAllowed, WrongHost
 from gateway.proxies import prefix_of
 from gateway.settings import Settings
-from gateway.web import problem_of, refuse_upgrade
+from gateway.web import address_of, path_below_root, refuse
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 NEW_STREAM = re.compile(r"/stream/(request|connect|[^/]+/whip)")
@@ -42,8 +42,8 @@ class Checks:
         try:
             self._check(scope)
         except GatewayError as error:
-            self._admission.refusals.note(error.code, _client(scope))
-            await _refuse(scope, receive, send, error)
+            self._admission.refusals.note(error.code, address_of(scope))
+            await refuse(scope, receive, send, error)
             return
         if scope["type"] == "http" and scope["method"] == "HEAD":
             scope, send = _as_get(scope, send)
@@ -51,8 +51,7 @@ class Checks:
 
     def _see_through_proxy(self, scope: Scope) -> None:
         prefix = self._base
-        client = scope.get("client")
-        if client is not None and client[0] in self._admission.proxies:
+        if address_of(scope) in self._admission.proxies:
             headers = Headers(scope=scope)
             self._believe(scope, headers)
             if (forwarded := headers.get("x-forwarded-prefix")) is not None:
@@ -77,14 +76,14 @@ class Checks:
         if host is not None and host not in self._hosts:
             raise WrongHost("this gateway is not known by that name; see allowed_hosts in the settings")
         if scope["type"] == "websocket":
-            self._admission.take(_client(scope), stream=False)
+            self._admission.take(address_of(scope), stream=False)
             return
         if scope["method"] not in METHODS:
             raise MethodNotAllowed(f"expected one of {', '.join(METHODS)}")
         if headers.get("range", "").count(",") >= self._limits.max_ranges:
             raise BadRange(f"more than {self._limits.max_ranges} ranges")
-        if scope["method"] == "POST" and NEW_STREAM.fullmatch(scope["path"].removeprefix(scope.get("root_path", ""))):
-            self._admission.take(_client(scope), stream=True)
+        if scope["method"] == "POST" and NEW_STREAM.fullmatch(path_below_root(scope)):
+            self._admission.take(address_of(scope), stream=True)
 
 
 class Hosts:
@@ -112,10 +111,6 @@ class Hosts:
         return True
 
 
-def _client(scope: Scope) -> str:
-    return str((scope.get("client") or ("",))[0])
-
-
 def _under(scope: Scope, prefix: str) -> None:
     """As ASGI has it: the path begins with the root path, whether or not the proxy has taken it off."""
     scope["root_path"] = prefix
@@ -134,11 +129,3 @@ def _as_get(scope: Scope, send: Send) -> tuple[Scope, Send]:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     return {**scope, "method": "GET", "extensions": extensions}, send_head
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send, error: GatewayError) -> None:
-    if scope["type"] == "websocket":
-        await receive()  # websocket.connect
-        await refuse_upgrade(scope, send, error)
-    else:
-        await problem_of(scope, error)(scope, receive, send)

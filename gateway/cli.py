@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway import cli_faces, cli_speech
 from gateway.version import __version__
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ app = typer.Typer(
 models_app = typer.Typer(help="Model weights: what there is, where it lies, fetch it, check it.", **_PLAIN)
 config_app = typer.Typer(help="The settings in effect, and what settings there are.", **_PLAIN)
 plugin_app = typer.Typer(help="For authors of plugins: begin one, run it while you write it, test it.", **_PLAIN)
+faces_app = typer.Typer(help="The face library: enrol persons, ask who somebody is, forget them.", **_PLAIN)
 app.add_typer(models_app, name="models")
+app.add_typer(faces_app, name="faces")
+cli_faces.add_commands(faces_app)
 app.add_typer(config_app, name="config")
 app.add_typer(plugin_app, name="plugin")
 
@@ -40,7 +44,6 @@ Url = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Config = Annotated[Path | None, typer.Option(help="Settings file instead of ./framegate.toml.", metavar="FILE")]
-
 Token = Annotated[
     str | None,
     typer.Option(envvar="FRAMEGATE_TOKEN", help="The gateway's token, or one of the stream.", metavar="TOKEN"),
@@ -154,6 +157,36 @@ def doctor(
     from gateway.commands.doctor import doctor
 
     raise typer.Exit(doctor(load_settings(port=port), json=json))
+
+
+@app.command()
+def evaluate(
+    suite: Annotated[
+        str,
+        typer.Argument(help="bags, smoking, people, anomaly, faces, objects, all; or your own folder or TOML file."),
+    ],
+    *,
+    media: Annotated[
+        Path | None, typer.Option(help="Folder of labelled material.  [default: $FRAMEGATE_MEDIA_DIR]", metavar="DIR")
+    ] = None,
+    variant: Annotated[
+        str, typer.Option(help="core, all, or names: original,mirrored,half,5fps,before,...", metavar="A,B")
+    ] = "core",
+    analyzers: Annotated[
+        str | None, typer.Option(help="Judge, and run, these only.  [default: what the suites judge]", metavar="A,B")
+    ] = None,
+    clip: Annotated[list[str] | None, typer.Option(help="Only this clip; repeatable.", metavar="NAME")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="The original at 5 frames a second, nothing else.")] = False,
+    jobs: Annotated[int, typer.Option(help="Clips at a time, each with workers of its own.", min=1)] = 1,
+    json: Annotated[Path | None, typer.Option(help="Write everything there; - prints it.", metavar="FILE")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as Markdown.")] = False,
+    plugin: Annotated[list[Path] | None, typer.Option(help="Plugin file to load; repeatable.", metavar="FILE")] = None,
+) -> None:
+    """Run labelled clips through the real pipeline: precision, recall, time to alert. Exit code 1 if a check fails."""
+    from gateway.commands.evaluate import Wish, evaluate
+
+    wish = Wish(suite, media, variant, analyzers, tuple(clip or ()), quick, jobs, json, markdown)
+    raise typer.Exit(evaluate(load_settings(plugins=plugin), wish))
 
 
 @plugin_app.command("new")
@@ -278,6 +311,53 @@ def models_verify(json: Json = False) -> None:
     from gateway.commands.models import verify_models
 
     raise typer.Exit(verify_models(load_settings(), json=json))
+
+
+app.command()(cli_speech.transcribe)
+
+
+@models_app.command("train")
+def models_train(
+    kind: Annotated[str, typer.Argument(help="The analyzer it is for: smoking or objects.", metavar="KIND")],
+    dataset: Annotated[Path, typer.Argument(help="Folder, or data.yaml, in the YOLO layout.", metavar="DATASET")],
+    *,
+    weights: Annotated[
+        str, typer.Option(help="Weights to begin with: a file, or a name searched where models lie.")
+    ] = ("yolov8n.pt"),
+    epochs: Annotated[int, typer.Option(help="Times through all pictures.", min=1)] = 50,
+    size: Annotated[int, typer.Option(help="Longer side of the pictures, px.", min=32)] = 416,
+    batch: Annotated[int, typer.Option(help="Pictures a step.", min=1)] = 16,
+    device: Annotated[str, typer.Option(help="cpu, or the number of a GPU.")] = "cpu",
+    seed: Annotated[int, typer.Option(help="The same seed makes about the same weights.", min=0)] = 0,
+    download: Annotated[bool, typer.Option("--download", help="Let Ultralytics fetch the weights to begin with.")] = (
+        False
+    ),
+    check: Annotated[bool, typer.Option("--check", help="Only check the data set.")] = False,
+) -> None:
+    """Fine-tune a detector on your own pictures, measure, export and install it. Needs [yolo] (AGPL-3.0)."""
+    from gateway.commands.models_train import Training, train_model
+
+    wish = Training(kind, dataset, weights, epochs, size, batch, device, seed, download, check)
+    raise typer.Exit(train_model(load_settings(), wish))
+
+
+@models_app.command("export-open")
+def models_export_open(
+    weights: Annotated[Path, typer.Argument(help="A YOLOE or YOLO-World model.", metavar="MODEL.pt")],
+    *,
+    prompts: Annotated[str, typer.Option(help="What it shall find, in words.", metavar="A,B")] = "",
+    kind: Annotated[str, typer.Option(help="The analyzer it is for: smoking or objects.")] = "smoking",
+    embeddings: Annotated[
+        Path | None, typer.Option(help="Prompts as save_prompt_embeddings() of YOLOE keeps them.", metavar="FILE.npz")
+    ] = None,
+    size: Annotated[int, typer.Option(help="Longer side of the pictures, px.", min=32)] = 640,
+    download: Annotated[bool, typer.Option("--download", help="Let Ultralytics fetch its text encoder.")] = False,
+) -> None:
+    """Give an open-vocabulary model its prompts, export it to ONNX and install it. Needs [yolo] (AGPL-3.0)."""
+    from gateway.commands.models_train import OpenExport, export_open
+
+    words = tuple(word.strip() for word in prompts.split(",") if word.strip())
+    raise typer.Exit(export_open(load_settings(), OpenExport(kind, weights, words, embeddings, size, download)))
 
 
 @config_app.command("show")

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -117,7 +117,7 @@ class Caller:
         if self.role is not None and permission in ROLES[self.role]:
             return True
         if stream_id is None:
-            return any(permission in SCOPES[scope] for scope in self.streams.values()) and permission == "any"
+            return permission == "any" and bool(self.streams)
         scope = self.streams.get(stream_id)
         return scope is not None and permission in SCOPES[scope]
 
@@ -157,9 +157,6 @@ class Tokens:
         self._by_stream: dict[str, list[StreamToken]] = {}
         self._gone: dict[str, float] = {}
 
-    def __len__(self) -> int:
-        return len(self._by_digest)
-
     def issue(self, stream_id: str, scope: Scope, name: str = "") -> StreamToken:
         """Raises `TokenLimit`."""
         self._prune()
@@ -178,18 +175,18 @@ class Tokens:
         """Those that hold, the oldest first."""
         return list(self._by_stream.get(stream_id, ()))
 
-    def newest(self, stream_id: str, scope: Scope) -> StreamToken | None:
-        return next((token for token in reversed(self.of(stream_id)) if token.scope == scope), None)
-
     def revoke(self, stream_id: str, token_id: str) -> None:
         """Raises `NotFound`. Whoever is connected by it is cut off."""
         for token in self.of(stream_id):
             if token.id == token_id:
                 self._by_stream[stream_id].remove(token)
-                del self._by_digest[digest_of(token.secret)]
-                token.revoke()
+                self._forget(token)
                 return
         raise NotFound("the stream has no such token")
+
+    def _forget(self, token: StreamToken) -> None:
+        del self._by_digest[digest_of(token.secret)]
+        token.revoke()
 
     def _prune(self) -> None:
         now = self._clock()
@@ -197,7 +194,7 @@ class Tokens:
             if now - self._gone.setdefault(stream_id, now) > self._keep_s:
                 del self._gone[stream_id]
                 for token in self._by_stream.pop(stream_id):
-                    del self._by_digest[digest_of(token.secret)]
+                    self._forget(token)  # browsers that opened its link let go of it
 
 
 class Logins:
@@ -223,6 +220,11 @@ class Logins:
             self._by_digest.pop(key).revoke()
             return None
         return login
+
+    def left_s(self, held: Iterable[Credential]) -> float | None:
+        """How long these hold, if the time of one of them ends."""
+        ends = [one.expires_at for one in held if isinstance(one, Login)]
+        return min(ends) - self._clock() if ends else None
 
     def end(self, secret: str) -> None:
         login = self._by_digest.pop(digest_of(secret), None)

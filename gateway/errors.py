@@ -9,6 +9,8 @@
     ├── MethodNotAllowed      405  4400   a method no route has
     ├── BadRange              416  4400   more ranges than anybody needs
     ├── UnknownOption         422  4400   a name that no setting, analyzer or option has
+    ├── BadZone               422  4400   a zone or line that is none, says why
+    ├── BadSource             422  4400   an address that nothing may be pulled from
     ├── NoCredential          401  4401   no credential, or none that holds
     ├── WrongScope            403  4403   a credential that does not allow this
     ├── TooManyAttempts       429  4429   too many wrong credentials, says when to come back
@@ -21,6 +23,8 @@
     ├── TooFast               429  4429   more than a peer may send
     ├── AtCapacity            503  1013   come back later, says when
     ├── NoPicture             503  1013   nothing to show yet
+    ├── LibraryBroken         500  1011   the file of the face library cannot be read
+    ├── StudioFailed          503  1013   pictures of faces cannot be studied here, says why
     └── AnalyzerFailed        500  1011   foreign code broke; never leaves the engine
 
 A peer's mistake is one of these, answered; it is never a traceback.
@@ -73,6 +77,14 @@ class BadRange(GatewayError):
 
 class UnknownOption(GatewayError):
     status, close_code, code = 422, 4400, "unknown_option"
+
+
+class BadZone(GatewayError):
+    status, close_code, code = 422, 4400, "bad_zone"
+
+
+class BadSource(GatewayError):
+    status, close_code, code = 422, 4400, "source_url"
 
 
 class NoCredential(GatewayError):
@@ -139,6 +151,18 @@ class AtCapacity(GatewayError):
 
 class NoPicture(GatewayError):
     status, close_code, code = 503, 1013, "no_picture"
+
+
+class LibraryBroken(GatewayError):
+    """The message says which file, and what to do."""
+
+    status, close_code, code = 500, 1011, "face_library"
+
+
+class StudioFailed(GatewayError):
+    """There is nobody to study pictures of faces; one line with the remedy."""
+
+    status, close_code, code = 503, 1013, "studio"
 
 
 class AnalyzerFailed(GatewayError):

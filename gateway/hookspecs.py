@@ -8,6 +8,7 @@ from gateway.analyzer import Analyzer
 
 PROJECT = "framegate"
 ENTRY_POINT_GROUP = "framegate.plugins"
+OPTIONAL_GROUP = "framegate.plugins.optional"  # off until the operator names it; each in a worker of its own
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)

@@ -103,10 +103,11 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(self._fault or MALFORMED)
         else:
-            self._after(self._limits.max_header_bytes)
+            self._after()
 
-    def _after(self, most: int) -> None:
+    def _after(self) -> None:
         """Whatever the parser has made of the bytes: is the header too long, or is there a body to wait for?"""
+        most = self._limits.max_header_bytes
         if self._in_head:
             if self._head_bytes > most:
                 self._refuse(_too_large(most))

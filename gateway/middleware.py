@@ -12,7 +12,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.engine.refusals import Seldom
-from gateway.web import request_id
+from gateway.web import address_of, request_id
 
 log = logging.getLogger("gateway.access")
 
@@ -57,8 +57,7 @@ class RequestLog:
     def _log(self, scope: Scope, status: int, took_ms: float, number: str) -> None:
         level, held = logging.DEBUG, 0
         if status >= 400 or status == 0:
-            client = str((scope.get("client") or ("",))[0])
-            suppressed = self._seldom.suppressed(str(status), client)
+            suppressed = self._seldom.suppressed(str(status), address_of(scope))
             if suppressed is None:
                 return
             level, held = logging.INFO, suppressed

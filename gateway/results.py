@@ -152,15 +152,20 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one analyzer saw in one frame. Empty means: looked and found nothing. `measures` are numbers by name."""
+    """What one analyzer saw in one frame. Empty means: looked and found nothing. `measures` are numbers by name.
+
+    `faint` are detections too weak to be told: analyzers that need this one get them, viewers never do.
+    """
 
     detections: tuple[Detection, ...] = ()
     measures: Mapping[str, float] = field(default_factory=dict)
     sightings: tuple[Sighting, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
+    faint: tuple[Detection, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "detections", _all(self.detections, Detection, "detections"))
+        object.__setattr__(self, "faint", _all(self.faint, Detection, "faint"))
         object.__setattr__(self, "sightings", _all(self.sightings, Sighting, "sightings"))
         object.__setattr__(self, "measures", plain_json(self.measures, "measures"))
         object.__setattr__(self, "data", plain_json(self.data, "data"))
@@ -180,13 +185,16 @@ def detection_to_wire(detection: Detection) -> dict[str, Any]:
 
 
 def result_to_json(result: Result) -> dict[str, Any]:
-    """A result as it travels between processes; `result_from_json` reads it back."""
-    return {
+    """A result as it travels between processes; `result_from_json` reads it back. `faint` is there if there is any."""
+    wire = {
         "detections": [detection_to_wire(detection) for detection in result.detections],
         "measures": dict(result.measures),
         "data": dict(result.data),
         "sightings": [_sighting_to_json(sighting) for sighting in result.sightings],
     }
+    if result.faint:
+        wire["faint"] = [detection_to_wire(detection) for detection in result.faint]
+    return wire
 
 
 def result_from_json(wire: Mapping[str, Any]) -> Result:
@@ -195,6 +203,7 @@ def result_from_json(wire: Mapping[str, Any]) -> Result:
         measures=wire["measures"],
         data=wire["data"],
         sightings=tuple(sighting_from_json(item) for item in wire["sightings"]),
+        faint=tuple(_detection_from_json(item) for item in wire.get("faint", ())),
     )
 
 

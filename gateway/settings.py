@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from gateway.limits import Limits, Section
+from gateway.media_rules import Media
 
 PREFIX = "FRAMEGATE_"
 CONFIG_FILE = "framegate.toml"
@@ -151,6 +152,11 @@ class Log(Section):
     format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, JSON elsewhere."
     )
+    worker_lines_per_s: float = Field(
+        5.0,
+        gt=0,
+        description="Lines of a worker's standard error that are logged per second, and 100 at once; more are counted.",
+    )
 
 
 class LegacyEnvironment(PydanticBaseSettingsSource):
@@ -160,6 +166,7 @@ class LegacyEnvironment(PydanticBaseSettingsSource):
         "PORT": ("port",),
         "AUTH_TOKEN": ("auth_token",),
         "YOLO_MODEL_PATH": ("yolo_model_path",),
+        "GROQ_API_KEY": ("groq_api_key",),
         "LOG_LEVEL": ("log", "level"),
         "LOG_FILE": ("log", "file"),
     }
@@ -198,6 +205,9 @@ class Settings(BaseSettings):
     models_dir: str = Field(
         "",
         description="Folders with model weights, searched by file name, read only; several are separated as in PATH.",
+    )
+    models_mirror: str = Field(
+        "", description="Fetch weights from this address, file name appended; their checksums still hold."
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -239,8 +249,21 @@ class Settings(BaseSettings):
     plugins_off: list[str] = Field(
         [], description="Plugins to leave out: entry point names, and stems of files in the plugins folder."
     )
+    plugins_on: list[str] = Field(
+        [],
+        description="Optional plugins to run, each in a worker of its own, by entry point name: `scene`, `caption`."
+        " A stream has them when it or analysis.default names them.",
+    )
     plugin_permissions: dict[str, list[Literal["network", "files"]]] = Field(
-        {}, description="What a confined plugin may, by distribution or file name: `network`, `files`."
+        {},
+        description="What a confined plugin may, by distribution or file name, or the own name of an optional built-in:"
+        " `network`, `files`.",
+    )
+    groq_api_key: SecretStr | None = Field(
+        None, description="Key of Groq's API, for the analyzer caption; with no endpoint named, it asks there."
+    )
+    caption_api_key: SecretStr | None = Field(
+        None, description="Key of the endpoint that [analyzers.caption] names; it wins over groq_api_key."
     )
     yolo_model_path: str = Field("", description="ONNX weights for the analyzer objects, a path.")
     limits: Limits = Field(default_factory=Limits)
@@ -248,6 +271,7 @@ class Settings(BaseSettings):
     analysis: Analysis = Field(default_factory=Analysis)
     runtime: Runtime = Field(default_factory=Runtime)
     mjpeg: Mjpeg = Field(default_factory=Mjpeg)
+    media: Media = Field(default_factory=Media)
     access: Access = Field(default_factory=Access)
     log: Log = Field(default_factory=Log)
     analyzers: dict[str, dict[str, Any]] = Field(

@@ -17,25 +17,25 @@ VALUES = 10_000  # of one document; walking more would hold up everybody else
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
 
-def parse(text: str) -> Any:
+def parse(text: str, *, depth: int = DEPTH) -> Any:
     """The value of a document. Raises `ValueError`, which quotes nothing of it."""
     try:
         value = from_json(text, allow_inf_nan=False)
     except TypeError:  # lone surrogates, which have no UTF-8
         raise ValueError("text that is no Unicode") from None
-    if _colons(value) != _colons_in(text) or "\\" in text:
+    if _colons(value, depth) != _colons_in(text) or "\\" in text:
         json.loads(text, object_pairs_hook=_unique)
     return value
 
 
-def _colons(value: Any) -> int:
+def _colons(value: Any, depth: int) -> int:
     """How many colons its text has, if no name stands twice in an object and none is escaped. Raises `ValueError`.
 
     One for each name, and those within strings: so a document is read a second time only where it may be wrong.
     """
     colons = values = 0
     level: list[Any] = [value]
-    for _ in range(DEPTH + 1):
+    for _ in range(depth + 1):
         values += len(level)
         if values > VALUES:
             raise ValueError(f"more than {VALUES} values")
@@ -53,7 +53,7 @@ def _colons(value: Any) -> int:
         if not deeper:
             return colons
         level = deeper
-    raise ValueError(f"nested deeper than {DEPTH}")
+    raise ValueError(f"nested deeper than {depth}")
 
 
 def _colons_in(text: str) -> int:

@@ -15,13 +15,14 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
-from starlette.types import Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from gateway.credentials import NOBODY, Caller, Credentials
 from gateway.engine.hub import Hub
 from gateway.errors import ForeignOrigin, GatewayError, NoCredential, SessionEnded
 
 PROBLEM = "application/problem+json"
+PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"  # no controls, and nothing that turns text around
 
 _TITLES = {
     400: "Bad request",
@@ -59,6 +60,17 @@ def caller_of(scope: Scope) -> Caller:
     """Who asks, as the access check found out."""
     caller: Caller = scope.get("state", {}).get("caller", NOBODY)
     return caller
+
+
+def address_of(scope: Scope) -> str:
+    """The address of whoever asks; empty if there is none."""
+    return str((scope.get("client") or ("",))[0])
+
+
+def path_below_root(scope: Scope) -> str:
+    """The path as our routes have it: without the base path."""
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    return path[len(root) :] if root and path.startswith(root + "/") else path
 
 
 def request_id(scope: Scope) -> str:
@@ -103,6 +115,15 @@ def check_origin(scope: Scope, allowed: Collection[str]) -> None:
         return
     if origin.partition("://")[2] != headers.get("host"):
         raise ForeignOrigin(f"pages of {origin[:100]} may not use this gateway")
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send, error: GatewayError) -> None:
+    """Answer a request, or a WebSocket's handshake of which nothing was received yet."""
+    if scope["type"] == "websocket":
+        await receive()  # websocket.connect
+        await refuse_upgrade(scope, send, error)
+    else:
+        await problem_of(scope, error)(scope, receive, send)
 
 
 async def refuse_upgrade(scope: Scope, send: Send, error: GatewayError) -> None:

@@ -1,29 +1,96 @@
 """WebSockets (RFC 6455) for uvicorn: what a peer may make us hold has a limit, and a fault gets its close code.
 
-`websockets` parses the frames. Nothing here is done for a message that is as it should be, beyond what uvicorn does.
+`websockets` parses the frames, out of a reader of ours that costs it less. Nothing else is done for a message that is
+as it should be, beyond what uvicorn does.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import SecurityError
 from websockets.frames import CloseCode, Frame
+from websockets.streams import StreamReader
 
 from gateway.engine.admission import Admission, Visit
 from gateway.peer import TransportPeer
 
 LINGER_S = 1.0  # how long who broke the protocol has to read the close code
-FIRST_SLICE, SLICE = 4096, 65536  # bytes given to the parser at once: the first shows whether messages are tiny
-WAITING = 64  # messages that may wait for the application when the next slice is parsed
+WAITING = 64  # frames parsed at once, and messages that may wait for the application when the next are
+SMALL = 64  # bytes whose copy costs less than a view of them
 CODES: dict[int, str] = {
     CloseCode.PROTOCOL_ERROR: "ws_protocol",
     CloseCode.INVALID_DATA: "ws_protocol",
     CloseCode.MESSAGE_TOO_BIG: "ws_too_big",
 }
+
+
+class FrameReader(StreamReader):
+    """What was read, for the parser: at most `left` frames more of it, and uncopied where a frame lies in one read.
+
+    websockets' own copies each byte twice before it is unmasked, and hands out 40,000 frames of 6 bytes at once. Here
+    `buffer` holds what has come of the part of a frame that the parser waits for (of the handshake, all).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = WAITING
+        self._data, self._at = b"", 0
+        self._in_head = True
+
+    @property
+    def unread(self) -> bool:
+        """Whether there is more than the parser may have now."""
+        return bool(self._data)
+
+    def feed_data(self, data: bytes | bytearray) -> None:
+        if self._in_head:
+            super().feed_data(data)
+        elif data:
+            self._data = self._data[self._at :] + bytes(data) if self._data else bytes(data)
+            self._at = 0
+
+    def at_eof(self) -> Generator[None, None, bool]:
+        """Asked before each frame. Where `left` is used up it waits, as for data."""
+        if self._in_head:
+            self._in_head = False
+            self._data, self.buffer = bytes(self.buffer), bytearray()
+        while not (self._data and self.left):
+            if self.eof and not self._data:
+                return True
+            yield
+        self.left -= 1
+        return False
+
+    def read_exact(self, n: int) -> Generator[None, None, Any]:
+        """As bytes, or as a view of them, which lives until the parser has unmasked it into bytes of its own."""
+        while len(self._data) - self._at < n - len(self.buffer):
+            self.buffer += memoryview(self._data)[self._at :]
+            self._data, self._at = b"", 0
+            if self.eof:
+                raise EOFError(f"stream ends after {len(self.buffer)} bytes, expected {n} bytes")
+            yield
+        if self.buffer:
+            self.buffer += self._taken(n - len(self.buffer))
+            whole, self.buffer = self.buffer, bytearray()
+            return whole
+        return self._taken(n)
+
+    def _taken(self, n: int) -> bytes | memoryview:
+        data, start = self._data, self._at
+        end = start + n
+        if end == len(data):
+            self._data, self._at = b"", 0
+        else:
+            self._at = end
+        return data[start:end] if n < SMALL else memoryview(data)[start:end]
+
+    def discard(self) -> None:
+        super().discard()
+        self._data, self._at = b"", 0
 
 
 class LosingPeer(TransportPeer):
@@ -46,7 +113,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self._admission = admission
         self._limits = admission.limits
         self._visit = visit
-        self._rest = b""  # of what was read, while messages wait
+        self._reader = self.conn.reader = FrameReader()
+        self.conn.parser = self.conn.parse()  # the one there is reads from the reader there was
+        next(self.conn.parser)
         self._deaf = self._gone = False
         self._owed = 0  # bytes of pongs that were not sent since the peer takes nothing
 
@@ -60,6 +129,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             }
         )
         await super().run_asgi()
+        if self.close_sent:
+            self._go_on()  # nobody takes messages any more, and the peer's close is behind them
 
     def start_keepalive(self) -> None:
         """uvicorn's place for what follows a handshake that was accepted."""
@@ -71,7 +142,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         accepted = self.handshake_complete and self.response_is_upgrade
         super().connection_lost(exc)
         self._gone = True
-        self._rest = b""
+        self._reader.discard()
         if self._visit is not None:
             self._visit.end()
         if accepted:
@@ -107,13 +178,17 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """End, but not at once: with unread bytes that would be a reset, and what was said might be lost."""
         self._deaf = True
         self._lose()
-        self._rest = b""
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        self._reader.discard()
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
-        self.loop.call_later(LINGER_S, self._abort)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:  # TLS says its goodbye, and waits for the peer's
+            self.transport.close()
+        self.close_timer = self.loop.call_later(
+            LINGER_S, self._abort
+        )  # as long as there is one, uvicorn does not close
 
     def _abort(self) -> None:
         if not self._gone:
@@ -126,27 +201,25 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     # --- bytes -------------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Give the parser no more than the application has taken: 256 KiB may be 40,000 messages of 6 bytes."""
+        """Have no more parsed than the application has taken: 256 KiB may be 40,000 messages of 6 bytes."""
         if self._deaf:
             return
-        if self._rest:
-            self._rest += data
-        elif len(data) <= FIRST_SLICE:
-            super().data_received(data)
+        if self._reader.unread:
+            self._reader.feed_data(data)
         else:
-            self._rest = data
+            self._reader.left = WAITING
+            super().data_received(data)
+        if self._reader.unread:
             self._go_on()
 
     def _go_on(self) -> None:
-        rest, size = memoryview(self._rest), FIRST_SLICE
-        while rest and not self._deaf and self.queue.qsize() < WAITING:
-            super().data_received(rest[:size])  # type: ignore[arg-type]  # it goes into a buffer
-            rest, size = rest[size:], SLICE
-        self._rest = b"" if self._deaf else bytes(rest)
+        while self._reader.unread and not self._deaf and (self.close_sent or self.queue.qsize() < WAITING):
+            self._reader.left = WAITING
+            super().data_received(b"")
 
     async def receive(self) -> Any:
         message = await super().receive()
-        if self._rest and self.queue.empty():
+        if self._reader.unread and self.queue.empty():
             self._go_on()
         return message
 
@@ -188,12 +261,24 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         else:
             super().send_receive_event_to_app()
 
+    def handle_close(self, event: Frame) -> None:
+        """As uvicorn's, but the answer to a close is not lost when the peer goes on sending behind it."""
+        if self.close_sent or self.transport.is_closing():
+            super().handle_close(event)
+            return
+        assert self.conn.close_rcvd is not None
+        code, reason = self.conn.close_rcvd.code, self.conn.close_rcvd.reason
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self._linger()
+
     def handle_ping(self) -> None:
         """Answer, unless the peer does not take what it got so far; one that goes on asking is reset."""
         pong = b"".join(self.conn.data_to_send())
         if self._deaf or self.transport.is_closing():  # the last word is out, and nothing may follow it
             return
-        if self.writable.is_set():
+        if self.writable.is_set() or self.conn.close_sent is not None:  # the answer to a close may be behind the pong
             self._owed = 0
             self.transport.write(pong)
             return

@@ -24,7 +24,8 @@ from gateway.engine.hub import Hub
 from gateway.engine.mailbox import Closed
 from gateway.engine.picture import Overlay, Painter, Picture, Variant
 from gateway.engine.plugins import Manifest, manifest_json
-from gateway.engine.session import Session, SessionRequest
+from gateway.engine.request import SessionRequest
+from gateway.engine.session import Session
 from gateway.engine.subscriber import Subscriber
 from gateway.engine.wire import Header
 from gateway.engine.worker import Worker, WorkerDied, WorkerSetup
@@ -75,6 +76,7 @@ class FakeAnalyzer:
     call_s: float = 0.0
     look: Look = nothing
     needs: tuple[str, ...] = ()
+    wants: tuple[str, ...] = ()
     load_s: float = 0.0
     unfit: str | None = None  # why it does not load
     missing: str | None = None  # what it lacks, as its worker says at once
@@ -87,7 +89,7 @@ class FakeAnalyzer:
     def manifest(self, plugin: str) -> Manifest:
         schema = {"properties": self.options}
         about = self.name, plugin, self.distribution, "1"
-        return Manifest(*about, needs=self.needs, options=schema, missing=self.missing)
+        return Manifest(*about, needs=self.needs, wants=self.wants, options=schema, missing=self.missing)
 
 
 class Call(NamedTuple):

@@ -91,10 +91,14 @@ class _Pipe:
 
 
 class Proxy:
-    """The proxy. `connections` are live, `accepted` all there were, `delivered` counts bytes by direction."""
+    """The proxy. `connections` are live, `accepted` all there were, `delivered` counts bytes by direction.
 
-    def __init__(self, target: tuple[str, int], *, seed: int = 0) -> None:
+    `receive_buffer`: bytes the kernel takes from the server for each connection, else as many as it likes (megabytes).
+    """
+
+    def __init__(self, target: tuple[str, int], *, seed: int = 0, receive_buffer: int | None = None) -> None:
         self.target = target
+        self._receive_buffer = receive_buffer
         self.address: tuple[str, int] = ("127.0.0.1", 0)
         self.random = random.Random(seed)
         self.delivered: Counter[str] = Counter()
@@ -185,7 +189,7 @@ class Proxy:
             return
         self.accepted += 1
         try:
-            from_server, to_server = await asyncio.open_connection(*self.target)
+            from_server, to_server = await self._connected()
         except OSError:
             _reset(writer)
             return
@@ -204,6 +208,15 @@ class Proxy:
                 end.close()
                 with suppress(OSError):
                     await end.wait_closed()
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._receive_buffer is None:
+            return await asyncio.open_connection(*self.target)
+        there = socket.socket()
+        there.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)  # before the window is told
+        there.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(there, self.target)
+        return await asyncio.open_connection(sock=there)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
@@ -226,6 +239,7 @@ class ProxyThread:
     """The proxy on an event loop of its own thread; `do` runs one of its methods there."""
 
     target: tuple[str, int]
+    receive_buffer: int | None = None
     proxy: Proxy = field(init=False)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _thread: threading.Thread = field(init=False)
@@ -255,7 +269,7 @@ class ProxyThread:
         return self._run(there())
 
     async def _make(self) -> Proxy:
-        return await Proxy(self.target).__aenter__()
+        return await Proxy(self.target, receive_buffer=self.receive_buffer).__aenter__()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)

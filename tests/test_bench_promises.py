@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -11,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from bench import fair, faults, orphans, workers
+from bench import batch, fair, faults, orphans, workers
+from bench.child import child
+from bench.comparison import Case, Window
 from bench.crowd import Seen, analyzed
 from bench.foreign import FAULTS, bad_plugin
 from bench.leftovers import Traces, relatives
@@ -89,18 +92,18 @@ def test_only_what_there_is_more_of_is_left_behind() -> None:
 
 
 def test_a_process_is_told_by_the_folder_in_its_environment(tmp_path: Path) -> None:
-    child = subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", "print(); input()"],
         env={"FRAMEGATE_HOME": f"{tmp_path}/home"},
         start_new_session=True,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
-    with child:
-        assert child.stdout is not None
-        child.stdout.readline()
-        assert relatives(tmp_path) == {child.pid}
-        child.communicate(b"\n")
+    with process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert relatives(tmp_path) == {process.pid}
+        process.communicate(b"\n")
     assert relatives(tmp_path) == set()
 
 
@@ -142,12 +145,38 @@ def test_an_observer_writes_down_each_change_once() -> None:
 def test_a_stream_that_is_ahead_for_a_moment_is_found() -> None:
     seen = Seen(sent=10, ages={"busy": [[100.0], [120.0]]})
     found = fair.Found([[1, 1], [3, 1], [3, 3]], seen, call_ms=50.0)
-    assert fair._broken(found) == ["a stream was 2 calls ahead of another, allowed is 1"]
+    assert fair._unfair(found) == ["a stream was 2 calls ahead of another, allowed is 1"]
 
 
 def test_a_result_older_than_all_streams_calls_and_a_frame_is_found() -> None:
     found = fair.Found([[1, 1]], Seen(ages={"busy": [[1400.0]]}), call_ms=50.0)
-    assert fair._broken(found) == ["a result was 1400 ms old, allowed is 1350"]
+    assert fair._late(found) == ["a result was 1400 ms old, allowed is 1350"]
+
+
+def test_unfairness_is_told_even_when_the_load_was_late_and_age_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    late = Seen(sent=10, late=10, ages={"busy": [[100.0], [9000.0]]})
+    assert fair._report(fair.Found([[3, 3]], late, call_ms=50.0)) == 3
+    assert fair._report(fair.Found([[5, 1]], late, call_ms=50.0)) == 1
+    assert "BROKEN: a stream was 4 calls ahead" in capsys.readouterr().out
+
+
+def test_batches_that_are_unfair_are_told_even_when_the_load_was_late(capsys: pytest.CaptureFixture[str]) -> None:
+    late = Window(1.0, load_bound=True)
+    case = Case("batch_1", lambda _: late, lambda _: late, [late], [late])
+    side = batch.Side(1, None, None, b"", ages=[1.0, 2.0], apart=batch.MOST_APART + 1)  # type: ignore[arg-type]
+    assert batch._report([side], [case]) == 1
+    side.apart = 0
+    assert batch._report([side], [case]) == 3
+    assert "BROKEN" in capsys.readouterr().out
+
+
+def _die(pipe: object) -> None:
+    os._exit(1)
+
+
+def test_a_child_that_dies_is_no_reason_to_wait() -> None:
+    with child(_die) as pipe, pytest.raises(EOFError):
+        pipe.recv()
 
 
 def test_a_crowd_that_sends_late_says_nothing_of_the_gateway() -> None:

@@ -14,7 +14,7 @@ HEAVY = ("cv2", "av", "numpy", "onnxruntime", "fastapi", "starlette", "rich", "h
 COMMANDS = (
     *("serve", "demo", "push", "watch", "plugins", "doctor", "models", "config"),
     *("models_list", "models_pull", "models_verify", "config_show", "config_schema"),
-    *("plugin", "plugin_new", "plugin_dev", "plugin_info", "plugin_test", "plugin_replay"),
+    *("plugin", "plugin_new", "plugin_dev", "plugin_info", "plugin_test", "plugin_replay", "evaluate"),
 )
 
 

@@ -71,6 +71,7 @@ RESULTS = st.builds(
     st.dictionaries(TEXT, st.floats(allow_nan=False, allow_infinity=False), max_size=3),
     st.lists(SIGHTINGS, max_size=3),
     OBJECT,
+    st.lists(DETECTIONS, max_size=2),
 )
 
 
@@ -163,6 +164,14 @@ def test_a_linger_is_not_negative(linger_s: float) -> None:
 def test_a_result_holds_detections_and_says_what_it_got_instead() -> None:
     with pytest.raises(TypeError, match=r"detections\[1\] must be a Detection, got dict"):
         Result((Detection("person", 1, FULL), {"label": "person"}))  # type: ignore[arg-type]
+
+
+def test_faint_detections_travel_and_are_left_out_where_there_are_none() -> None:
+    faint = Result(faint=(Detection("person", 0.1, FULL),))
+    assert result_from_json(result_to_json(faint)) == faint
+    assert "faint" not in result_to_json(Result((Detection("person", 0.9, FULL),)))
+    with pytest.raises(TypeError, match=r"faint\[0\] must be a Detection, got str"):
+        Result(faint=("person",))  # type: ignore[arg-type]
 
 
 def test_a_detection_on_the_wire_has_all_its_keys() -> None:

@@ -79,8 +79,8 @@ def flipped(chance: Random, data: bytes, most: int = 16) -> bytes:
 
 
 def cut(chance: Random, data: bytes) -> bytes:
-    """A beginning of it, never all."""
-    return data[: chance.randrange(1, len(data))]
+    """A beginning of it, never all; of a single byte nothing is left."""
+    return data[: chance.randrange(min(1, len(data) - 1), len(data))]
 
 
 def noise(chance: Random, most: int = 200) -> bytes:

@@ -1,4 +1,4 @@
-"""Analyzers, plugins and the models they use."""
+"""Analyzers and plugins."""
 
 from __future__ import annotations
 
@@ -68,15 +68,3 @@ def _plugin_state(hub: Hub, spec: PluginSpec, worker: Supervisor) -> str:
     if spec.name in hub.plugin_errors:
         return "failed"
     return "starting" if hub.expects(worker) else "loaded"
-
-
-@router.get("/models/status", summary="Which models are loaded")
-async def models_status(request: Request) -> dict[str, Any]:
-    """Per analyzer: `idle` until somebody asks for it, then `loading`, `ready`, or `failed` with the remedy."""
-    hub = hub_of(request)
-    await hub.introduced()
-    items = [
-        {"name": name, "state": runner.state, "reason": runner.reason, "mean_ms": round(runner.mean_ms, 2)}
-        for name, runner in sorted(hub.runners.items())
-    ]
-    return {"items": items, "next": None}

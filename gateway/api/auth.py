@@ -11,16 +11,16 @@ from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Body, Request
 from pydantic import BaseModel, Field
-from starlette.convertors import Convertor, register_url_convertor
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Scope as Connection
 
 from gateway.credentials import Login
 from gateway.engine.admission import group_of
-from gateway.errors import ImageTooLarge, NotFound, WrongScope
+from gateway.errors import BodyTooLarge, NotFound, WrongScope
 from gateway.permissions import Permission, Scope
-from gateway.web import caller_of, credentials_of, hub_of
+from gateway.web import address_of, caller_of, credentials_of, hub_of
 
 LOGIN_COOKIE = "framegate_login"
 LINK_COOKIE = "framegate_link"
@@ -52,16 +52,10 @@ control = APIRouter(tags=["access"])
 pages = APIRouter(include_in_schema=False)
 
 
-class LinkConvertor(Convertor[str]):
+class LinkConvertor(StringConvertor):
     """A stream's id or token in a path where files stand too."""
 
     regex = r"(?:[0-9a-f]{32}|fg[a-z]_[A-Za-z0-9_-]{16,})"
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
 
 
 register_url_convertor("stream", LinkConvertor())
@@ -105,7 +99,7 @@ async def ticket(request: Request, wish: Annotated[TicketWish | None, Body()] = 
     return {
         "ticket": secret,
         "protocol": f"ticket.{secret}",
-        "websocket_url": f"/ws/stream/{secret}" if wish.stream_id else None,
+        "websocket_url": f"{request.scope.get('root_path', '')}/ws/stream/{secret}" if wish.stream_id else None,
         "expires_in": credentials.rules.ticket_s,
     }
 
@@ -163,7 +157,7 @@ async def log_in(request: Request) -> Response:
     if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
         raise WrongScope("this page may not log in", code="csrf")
     form = parse_qs((await _small_body(request)).decode("latin-1"))
-    credentials, peer = credentials_of(request), request.client.host if request.client else ""
+    credentials, peer = credentials_of(request), address_of(request.scope)
     address = group_of(peer)
     place = form.get("next", [""])[0]
     if not PLACE.fullmatch(place) or re.search("fg[a-z]_", place):
@@ -185,7 +179,7 @@ async def _small_body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > FORM_BYTES:
-            raise ImageTooLarge("the form is larger than any token", code="body_too_large")
+            raise BodyTooLarge("the form is larger than any token")
     return body
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import to_thread
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request
@@ -9,16 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from gateway.api.tokens import addresses, secrets_for
-from gateway.engine.session import Session, SessionRequest
+from gateway.engine.request import SessionRequest
+from gateway.engine.session import Session
 from gateway.engine.terms import nearest
 from gateway.errors import UnknownOption
 from gateway.frame import iso
+from gateway.geometry import Shape
 from gateway.permissions import SCOPES
-from gateway.web import caller_of, credentials_of, hub_of
+from gateway.web import PLAIN, caller_of, credentials_of, hub_of
+from gateway.zones import MOST_ZONES, ZoneWish, read_zones
 
 router = APIRouter(tags=["streams"])
-
-PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]*$"  # no controls, and nothing that turns text around
 
 
 class StreamRequest(BaseModel):
@@ -33,6 +35,7 @@ class StreamRequest(BaseModel):
     options: dict[str, dict[str, Any]] = Field({}, description="Options per analyzer, for this stream.")
     grace_s: float | None = Field(None, ge=0, le=86400, description="Life after the last client left, in s.")
     max_fps: float | None = Field(None, gt=0, description="Frames per second to take at most.")
+    zones: list[ZoneWish] = Field([], max_length=MOST_ZONES, description="Zones and lines in its picture.")
 
 
 class StreamChange(BaseModel):
@@ -50,12 +53,19 @@ class StreamChange(BaseModel):
     grace_s: float | None = Field(None, ge=0, le=86400, description="Life after the last client left; null: default.")
     max_fps: float | None = Field(None, gt=0, description="Frames per second to take at most; null: the default.")
     paused: bool = Field(False, description="Take frames and show them, but let no analyzer see them.")
+    zones: list[ZoneWish] | None = Field(
+        None, max_length=MOST_ZONES, description="All the zones and lines it is to have from now on; null: none."
+    )
 
 
 @router.post("/stream/request", summary="Open a stream")
 async def request_stream(request: Request, wish: Annotated[StreamRequest | None, Body()] = None) -> dict[str, Any]:
     """Push frames to `websocket_url`, show people `viewer_url`. The first six keys are the older client's."""
-    wish = wish or StreamRequest()
+    return describe_access(request, await open_stream(request, wish or StreamRequest()))
+
+
+async def open_stream(request: Request, wish: StreamRequest) -> Session:
+    """A new stream as it is wished, with its tokens. Raises as `Hub.open_session`."""
     session = await hub_of(request).open_session(
         SessionRequest(
             analyzers=None if wish.analyzers is None else tuple(wish.analyzers),
@@ -63,20 +73,20 @@ async def request_stream(request: Request, wish: Annotated[StreamRequest | None,
             options=wish.options,
             grace_s=wish.grace_s,
             max_fps=wish.max_fps,
+            zones=await _shapes(wish.zones),
         )
     )
     if not caller_of(request.scope).local:
         for scope in SCOPES:
             credentials_of(request).tokens.issue(session.id, scope)
-    return describe_access(request, session)
+    return session
 
 
 def describe_access(request: Request, session: Session) -> dict[str, Any]:
     """How to reach a stream. In open mode the four ids are the same string; else the addresses hold its tokens."""
     deadline = session.lease.deadline()
-    root = request.scope.get("root_path", "")
     publish, view = secrets_for(caller_of(request.scope), credentials_of(request).tokens, session.id)
-    reach = {name: path and root + path for name, path in addresses(publish, view).items()}
+    reach = addresses(request.scope.get("root_path", ""), publish, view)
     return {
         "stream_token": publish,
         "stream_id": session.id,
@@ -101,6 +111,12 @@ async def show_stream(request: Request, stream_id: str) -> dict[str, Any]:
     return _describe(request, hub_of(request).get(stream_id))
 
 
+@router.get("/stream/{stream_id}/stats", summary="What is counted on a stream now")
+async def stream_stats(request: Request, stream_id: str) -> dict[str, Any]:
+    """Faces, identified persons, bags, and bags that have an owner near: each from its analyzer's last result."""
+    return hub_of(request).get(stream_id).measures()
+
+
 def _describe(request: Request, session: Session) -> dict[str, Any]:
     return {**describe_access(request, session), **session.status(), "options": session.request.options}
 
@@ -108,7 +124,10 @@ def _describe(request: Request, session: Session) -> dict[str, Any]:
 @router.patch("/stream/{stream_id}", summary="Switch and tune a live stream")
 async def change_stream(request: Request, stream_id: str, change: StreamChange) -> dict[str, Any]:
     """All of it happens or nothing. Analyzers that stay keep what they remember, their counters and their events."""
-    return _describe(request, _changed(request, stream_id, _given(change)))
+    given = _given(change)
+    if "zones" in given:
+        given["zones"] = await _shapes(change.zones)
+    return _describe(request, _changed(request, stream_id, given))
 
 
 @router.post("/stream/{stream_id}/pause", summary="Let no analyzer see its frames")
@@ -120,6 +139,11 @@ async def pause_stream(request: Request, stream_id: str) -> dict[str, Any]:
 @router.post("/stream/{stream_id}/resume", summary="Let analyzers see its frames again")
 async def resume_stream(request: Request, stream_id: str) -> dict[str, Any]:
     return _describe(request, _changed(request, stream_id, {"paused": False}))
+
+
+async def _shapes(wishes: list[ZoneWish] | None) -> tuple[Shape, ...]:
+    """Raises `BadZone`."""
+    return await to_thread(read_zones, wishes) if wishes else ()
 
 
 def _given(change: StreamChange) -> dict[str, Any]:

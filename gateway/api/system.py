@@ -48,6 +48,7 @@ async def status(request: Request) -> dict[str, Any]:
             "memory_limit_bytes": hub.overload.limit,
             **hub.overload.active,
         },
+        "media": hub.media.describe(),
         "workers": [supervisor.describe() for supervisor in hub.supervisors],
         "analyzers": {name: runner.state for name, runner in sorted(hub.runners.items())},
     }

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from gateway.credentials import Caller, StreamToken, Tokens
 from gateway.frame import iso
 from gateway.permissions import Scope
-from gateway.web import credentials_of, hub_of
+from gateway.web import PLAIN, credentials_of, hub_of
 
 router = APIRouter(tags=["access"])
 
@@ -20,7 +20,7 @@ class TokenWish(BaseModel):
     """What a token is to be good for."""
 
     scope: Literal["view", "publish"] = Field("view", description="A publish token may view too.")
-    name: str = Field("", max_length=64, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", description="For people: whose it is.")
+    name: str = Field("", max_length=64, pattern=PLAIN, description="For people: whose it is.")
 
 
 @router.post("/stream/{stream_id}/tokens", status_code=201, summary="Make a token of a stream")
@@ -29,7 +29,9 @@ async def make_token(request: Request, stream_id: str, wish: Annotated[TokenWish
     hub_of(request).get(stream_id)
     wish = wish or TokenWish()
     token = credentials_of(request).tokens.issue(stream_id, wish.scope, wish.name)
-    return {**describe_token(token), "token": token.secret, **addresses(token.secret, token.secret)}
+    publish = token.secret if token.scope == "publish" else None
+    root = request.scope.get("root_path", "")
+    return {**describe_token(token), "token": token.secret, **addresses(root, publish, token.secret)}
 
 
 @router.get("/stream/{stream_id}/tokens", summary="List the tokens of a stream")
@@ -71,14 +73,15 @@ def secrets_for(caller: Caller, tokens: Tokens, stream_id: str) -> tuple[str | N
     return publish, shown.get("view", stream_id)
 
 
-def addresses(publish: str | None, view: str) -> dict[str, Any]:
-    """The stream's addresses, each with a token or the id in its place."""
+def addresses(root: str, publish: str | None, view: str) -> dict[str, Any]:
+    """The stream's addresses below the base path, each with a token or the id in its place."""
+    viewer = f"viewer/{view}" if view.startswith("fg") else f"viewer?stream_id={view}"
     return {
-        "websocket_url": f"/ws/stream/{publish or view}",
-        "video_url": f"/stream/video/{view}",
-        "viewer_url": f"/viewer/{view}" if view.startswith("fg") else f"/viewer?stream_id={view}",
-        "snapshot_url": f"/stream/{view}/snapshot.jpg",
-        "events_url": f"/stream/{view}/events",
-        "whip_url": f"/stream/{publish}/whip" if publish else None,
-        "whep_url": f"/stream/{view}/whep",
+        "websocket_url": f"{root}/ws/stream/{publish or view}",
+        "video_url": f"{root}/stream/video/{view}",
+        "viewer_url": f"{root}/{viewer}",
+        "snapshot_url": f"{root}/stream/{view}/snapshot.jpg",
+        "events_url": f"{root}/stream/{view}/events",
+        "whip_url": f"{root}/stream/{publish}/whip" if publish else None,
+        "whep_url": f"{root}/stream/{view}/whep",
     }

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from gateway.commands.finding import Finding
 from gateway.commands.libraries import ask, check_av, check_gpu, check_opencv, check_runtime
-from gateway.commands.weights import find, folders, read_manifest
+from gateway.weights import find, folders, read_manifest
 
 if TYPE_CHECKING:
     from gateway.settings import Settings

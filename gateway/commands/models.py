@@ -11,12 +11,12 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from gateway.commands.table import mebibytes, table
-from gateway.commands.weights import MODELS, Weights, find, folders, read_manifest, sha256_of
+from gateway.weights import MODELS, Weights, find, folders, read_manifest, sha256_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.commands.download import Progress
+    from gateway.download import Progress
     from gateway.settings import Settings
 
 
@@ -49,7 +49,9 @@ def pull_models(settings: Settings, names: list[str], *, url: str | None, offlin
         raise SystemExit("--url is the address of one file: name one")
     wanted = [_known(name) for name in names]
     places = folders(settings.home, settings.models_dir)
-    return max([_pull(weights, settings.home / MODELS, places, url, offline=offline) for weights in wanted])
+    mirror = settings.models_mirror.rstrip("/")
+    sources = {w.name: url or (f"{mirror}/{w.file}" if mirror else None) for w in wanted}
+    return max([_pull(w, settings.home / MODELS, places, sources[w.name], offline=offline) for w in wanted])
 
 
 def _known(name: str) -> Weights:
@@ -63,7 +65,7 @@ def _known(name: str) -> Weights:
 
 
 def _pull(weights: Weights, target: Path, places: list[Path], url: str | None, *, offline: bool) -> int:
-    from gateway.commands.download import DownloadFailed, fetch
+    from gateway.download import DownloadFailed, fetch
 
     for path in find(weights.file, places):
         if weights.sha256 is None or sha256_of(path) == weights.sha256:

@@ -14,7 +14,7 @@ from gateway.commands.table import table
 if TYPE_CHECKING:
     from gateway.settings import Settings
 
-LISTS = ("needs", "labels", "event_types", "permissions")
+LISTS = ("needs", "wants", "labels", "event_types", "permissions")
 
 
 def plugin_info(settings: Settings, name: str, *, json: bool) -> int:

@@ -108,7 +108,7 @@ class Video:
         thinner, offset = Thinner(self._fps), 0.0
         while True:
             end = None
-            for at, frame in _frames(self._path):
+            for at, frame in decoded(self._path):
                 if thinner.passes(offset + at):
                     yield Picture(encode(upright(frame)), offset + at)
                 end = at
@@ -132,8 +132,8 @@ def _opened(name: str, **how: Any) -> Any:
     return container
 
 
-def _frames(path: Path) -> Iterator[tuple[float, Any]]:
-    """Decoded frames with their time in seconds since the first."""
+def decoded(path: Path) -> Iterator[tuple[float, Any]]:
+    """A video file's frames with their time in seconds since the first. Raises `SourceFailed`."""
     with _opened(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"

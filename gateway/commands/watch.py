@@ -12,7 +12,7 @@ from typing import Any
 from gateway.commands.describe import describe_event, describe_results
 from gateway.commands.stream_client import Refused, StreamClient, Target, get_stream
 
-ENDS_WELL = {"ended", "deleted", "last_client_left", "lease", "session_ended", "idle"}
+ENDS_WELL = {"ended", "deleted", "last_client_left", "never_joined", "lease_expired", "session_ended"}
 
 
 def watch(stream: str, *, url: str, json: bool, token: str | None = None) -> int:

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from gateway.connectors.multipart import PictureParts
 from gateway.engine.session import Session
-from gateway.errors import BadMessage, GatewayError, ImageTooLarge
+from gateway.errors import BadMessage, GatewayError
 from gateway.frame import Frame
 from gateway.protocol import BAD_IMAGES_TOLERATED, FrameIn, RelayIn, parse_frame, parse_text, parse_time, sniffed
 from gateway.web import hub_of
@@ -63,7 +63,7 @@ async def post_frame(
     """An image as body, or JSON `{"image": data URL or base64, "seq", "ts"}`."""
     hub = hub_of(request)
     session = hub.get(stream_id)
-    body = await _whole_body(request, hub.settings.limits.max_message_bytes)
+    body = await _whole_body(request)
     event = _read_image(request.headers.get("content-type", ""), body)
     captured_at = event.captured_at or parse_time(_number(ts))
     names = [stage.name for stage in session.stages] if wait else []
@@ -96,17 +96,12 @@ def _taken(session: Session, frame: Frame | None) -> Response:
     return JSONResponse({"accepted": True, "seq": frame.seq, "width": frame.width, "height": frame.height})
 
 
-async def _whole_body(request: Request, most: int) -> bytes:
-    parts, size = [], 0
+async def _whole_body(request: Request) -> bytes:
+    """No more than `limits.max_message_bytes`: the body was counted on its way here."""
     try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > most:
-                raise ImageTooLarge(f"the body is larger than the limit of {most} bytes", code="body_too_large")
-            parts.append(chunk)
+        return await request.body()
     except ClientDisconnect:
         raise BadMessage("the client went away before its body was complete", code="body_cut") from None
-    return b"".join(parts)
 
 
 def _read_image(content_type: str, body: bytes) -> FrameIn:
@@ -165,7 +160,7 @@ async def post_frames(request: Request, stream_id: str) -> Response:
 
 
 async def _images(request: Request, most: int) -> AsyncGenerator[bytes]:
-    """The bodies of the parts as they become complete. Raises `BadMessage` or `ImageTooLarge`."""
+    """The bodies of the parts as they become complete. Raises `BadMessage` or `BodyTooLarge`."""
     parts = PictureParts(request.headers.get("content-type"), most=most)
     async for chunk in request.stream():
         for image in parts.feed(chunk):

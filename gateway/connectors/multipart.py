@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from gateway.errors import BadMessage, ImageTooLarge
+from gateway.errors import BadMessage, BodyTooLarge
 
 LONGEST_BOUNDARY = 70  # RFC 2046 section 5.1.1
 
@@ -28,7 +28,7 @@ class PictureParts:
         self._parser = self._parser_for(boundary) if boundary else None
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The parts this chunk completes. Raises `BadMessage` or `ImageTooLarge`."""
+        """The parts this chunk completes. Raises `BadMessage` or `BodyTooLarge`."""
         if self._parser is None:
             chunk = self._start = (self._start + chunk).lstrip(b"\r\n")
             if not (boundary := self._first_line()):
@@ -56,7 +56,7 @@ class PictureParts:
 
     def _more(self, chunk: bytes, start: int, end: int) -> None:
         if len(self._part) + end - start > self._most:
-            raise ImageTooLarge(f"a part is larger than the limit of {self._most} bytes", code="body_too_large")
+            raise BodyTooLarge(f"a part is larger than the limit of {self._most} bytes")
         self._part.extend(memoryview(chunk)[start:end])
 
     def _finish(self) -> None:

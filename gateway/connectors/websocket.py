@@ -39,7 +39,7 @@ from gateway.protocol import (
     parse_pictures,
 )
 from gateway.version import __version__
-from gateway.web import caller_of, check_origin, hub_of, refuse_upgrade
+from gateway.web import address_of, caller_of, check_origin, hub_of, refuse_upgrade
 
 BREATH = 64  # messages that may be read in one go; a single read of the transport can hold thousands
 
@@ -86,7 +86,7 @@ class StreamClient:
         self._session = session
         self._clock = clock
         self._refusals = refusals
-        self._who = str((scope.get("client") or ("",))[0])
+        self._who = address_of(scope)
         self._protocol = StreamProtocol(negotiated=SUBPROTOCOL in scope.get("subprotocols", []))
         self._manners = Manners(session.settings.limits, clock(), negotiated=self._protocol.negotiated)
         self._alarm: asyncio.TimerHandle | None = None

@@ -22,6 +22,7 @@ class Audience:
 
     def __init__(self, painter: Painter, *, most: int) -> None:
         self.tasks: asyncio.TaskGroup | None = None
+        self.backdrop: Overlay = {}  # what is drawn on every frame, whatever is found in it
         self._painter = painter
         self._most = most
         self._subscribers: set[Subscriber] = set()
@@ -111,12 +112,12 @@ class Audience:
                 subscriber.put_message(text)
 
     def show(self, frame: Frame, *, undrawn: bool) -> None:
-        """A new frame. Forms with boxes wait for the results, unless there will be none (`undrawn`)."""
+        """A new frame. Forms that are drawn on wait for the results, unless there will be none (`undrawn`)."""
         if self._raw.viewers:
             self._raw.put(frame, {})
         for variant, outlet in self._redrawn.items():
-            if undrawn or not variant.draw:
-                outlet.put(frame, {})
+            if undrawn or not variant.overlaid:
+                outlet.put(frame, self.backdrop)
 
     def made(self, frame: Frame, variant: Variant) -> bytes | None:
         """A frame in a form that was made for viewers already."""
@@ -126,12 +127,12 @@ class Audience:
 
     @property
     def draws(self) -> bool:
-        return any(variant.draw for variant in self._redrawn)
+        return any(variant.overlaid for variant in self._redrawn)
 
     def draw(self, frame: Frame, overlay: Overlay) -> None:
-        """A frame whose results are known: for the forms with boxes."""
+        """A frame whose results are known: for the forms that are drawn on."""
         for variant, outlet in self._redrawn.items():
-            if variant.draw:
+            if variant.overlaid:
                 outlet.put(frame, overlay)
 
     def cut_stalled(self, now: float, stall_s: float) -> None:

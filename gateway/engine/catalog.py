@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gateway.engine.plugins import BUILT_IN, Manifest, PluginSpec
+from gateway.engine.request import SessionRequest
 from gateway.engine.runner import Runner
-from gateway.engine.session import SessionRequest
-from gateway.engine.terms import MOTION, Terms, nearest, operators_mistake, terms
+from gateway.engine.terms import MOTION, ZONES, Terms, nearest, operators_mistake, terms
 from gateway.errors import NotFound, UnknownOption
+from gateway.protocol import to_text
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Catalog:
         self.homes: dict[str, Supervisor] = {}
         self.plugins: list[PluginSpec] = []
         self.errors: dict[str, str] = {}
+        self.off: Collection[str] = ()  # optional plugins there are that nobody turned on
         self._vanished: set[str] = set()
 
     # --- what workers say --------------------------------------------------------------------------------------------
@@ -105,7 +107,7 @@ class Catalog:
         elif returned or before.failed or before.missing:
             runner.reset()
             return True
-        return before.needs != manifest.needs
+        return (before.needs, before.wants) != (manifest.needs, manifest.wants)
 
     # --- what streams ask for ----------------------------------------------------------------------------------------
 
@@ -121,7 +123,9 @@ class Catalog:
         `said` are the analyzers that options were named for just now: they must be among them. Options from earlier
         for one that no longer is are dropped.
         """
-        wanted = self.default() if request.analyzers is None else list(dict.fromkeys(request.analyzers))
+        areas = [shape.name for shape in request.zones]
+        asked = self.default(zones=bool(areas)) if request.analyzers is None else request.analyzers
+        wanted = list(dict.fromkeys(asked))
         wishes = request.options or {}
         names = self.resolve(wanted)
         if MOTION not in names and self._gated(names, wishes):
@@ -129,7 +133,8 @@ class Catalog:
         if unused := set(said) - set(names):
             raise UnknownOption(f"options for {min(unused)}, which is not among this stream's analyzers")
         found = {
-            name: terms(self.runners[name].manifest, self._operators(name), wishes.get(name, {})) for name in names
+            name: terms(self.runners[name].manifest, self._operators(name), wishes.get(name, {}), areas)
+            for name in names
         }
         kept = {name: dict(values) for name, values in wishes.items() if name in found and values}
         return Plan(replace(request, analyzers=tuple(wanted), options=kept), found)
@@ -147,11 +152,17 @@ class Catalog:
         return {} if self.runners[name].manifest.failed else self.settings.analyzers.get(name, {})
 
     def resolve(self, wanted: Iterable[str]) -> list[str]:
-        """The analyzers to run, needs added and first. Raises `UnknownOption`."""
+        """The analyzers to run, needs added and first; last those with wants, if nobody needs them.
+
+        Raises `UnknownOption`.
+        """
         ordered: list[str] = []
-        for name in wanted:
+        for name in sorted(wanted, key=self._has_wants):
             self._add(name, ordered, ())
         return ordered
+
+    def _has_wants(self, name: str) -> bool:
+        return name in self.runners and bool(self.runners[name].manifest.wants)
 
     def _add(self, name: str, ordered: list[str], path: tuple[str, ...]) -> None:
         if name in path:
@@ -164,14 +175,22 @@ class Catalog:
             ordered.append(name)
 
     def _no_analyzer(self, name: str) -> str:
+        if name in self.off:
+            return f"the analyzer {name} is off; its operator turns it on with plugins_on = [{to_text(name)}]"
         there = f"there are {', '.join(sorted(self.runners)) or 'none'}"
         return f"there is no analyzer {name[:64]!r}; {nearest(name, self.runners, there)}"
 
-    def default(self) -> list[str]:
-        """`motion` and every built-in whose weights are found, unless the operator says otherwise."""
+    def default(self, *, zones: bool = False) -> list[str]:
+        """`motion` and every built-in whose weights are found, unless the operator says otherwise.
+
+        `zones`, which would have nothing to do, only where some are drawn; optional ones only where they are named.
+        """
         if self.settings.analysis.default is not None:
             return self.settings.analysis.default
         ours = [name for name, runner in self.runners.items() if runner.manifest.distribution == BUILT_IN]
+        optional = {spec.name for spec in self.plugins if spec.optional}
+        ours = [name for name in ours if self.runners[name].manifest.plugin not in optional]
+        ours = [name for name in ours if name != ZONES or zones]
         return sorted(filter(self._fit, ours), key=lambda name: (name != MOTION, name))
 
     def _fit(self, name: str) -> bool:

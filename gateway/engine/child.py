@@ -1,7 +1,8 @@
 """A worker process: `python -m gateway.engine.child FD ROLE`, where FD is its end of a socketpair.
 
-ROLE is `analyze` or `picture`. The main thread only reads the socket, one thread runs jobs, one loads models; so a job
-that hangs in native code cannot keep the process alive once its parent has gone: the end of the stream ends it at once.
+ROLE is `analyze`, `picture`, `study` or `media`. The main thread only reads the socket, one thread runs jobs, one loads
+models; so a job that hangs in native code cannot keep the process alive once its parent has gone: the end of the stream
+ends it at once.
 """
 
 from __future__ import annotations
@@ -122,6 +123,20 @@ def picture(child: Child) -> None:
         _watched(child.jobs.submit(run, *child.receive()))
 
 
+def study(child: Child) -> None:
+    """Study pictures of faces until the parent has gone."""
+    from gateway.engine.study import serve
+
+    serve(child)
+
+
+def media(child: Child) -> None:
+    """Read cameras until the parent has gone."""
+    from gateway.media.child import serve
+
+    serve(child)
+
+
 class WireLog(logging.Handler):
     """Log records go to the parent, whose log is one well-formed stream."""
 
@@ -166,7 +181,7 @@ def main() -> None:
         signal.signal(number, lambda *_: None)  # not SIG_IGN, which programs that a plugin starts would inherit
     os.nice(int(os.environ.get("FRAMEGATE_CHILD_NICE", "0")))
     child.confined = confine_as_told()  # the last thing before foreign code, and the only thread so far
-    role = {"analyze": analyze, "picture": picture}[sys.argv[2]]
+    role = {"analyze": analyze, "picture": picture, "study": study, "media": media}[sys.argv[2]]
     with suppress(BrokenWire):
         role(child)
     os._exit(0)  # not sys.exit: a thread may be inside native code for seconds

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from gateway.engine.confine import VARIABLE, Confinement
-from gateway.engine.plugins import BUILT_IN, PluginSpec, approve, discover
+from gateway.engine.plugins import BUILT_IN, PluginSpec, approve, discover, optional_plugins
 from gateway.settings import Settings
+
+log = logging.getLogger(__name__)
 
 PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SYSTEMROOT")
 PASSED_PREFIXES = ("LC_", "PYTHON", "CUDA_", "NVIDIA_", "OMP_", "OPENBLAS_", "ORT_", "OPENCV_")
 
 
 MODELS = "models"  # in FRAMEGATE_HOME
+CAPTION = "caption"  # the one built-in that asks somebody outside
 SCRATCH = "plugin-data"  # in FRAMEGATE_HOME, a folder for each stranger
 
 
 def worker_environment(settings: Settings, specs: Sequence[PluginSpec] = ()) -> dict[str, str]:
     """The environment of the worker process of these plugins; of the picture worker if there are none."""
     passed = {key: value for key, value in os.environ.items() if key in PASSED_ON or key.startswith(PASSED_PREFIXES)}
+    passed |= _keys(settings, specs)
     if settings.analysis.threads:
         passed["FRAMEGATE_RUNTIME__THREADS"] = str(settings.analysis.threads)
     return {
@@ -48,7 +53,16 @@ def worker_options(settings: Settings) -> dict[str, dict[str, Any]]:
 def installed(settings: Settings) -> list[PluginSpec]:
     """Every plugin that a gateway under these settings finds, with what the operator granted it."""
     folder = settings.plugins_dir or settings.home / "plugins"
-    return approved(settings, discover(settings.plugins, settings.plugins_off, folder))
+    return approved(settings, discover(settings.plugins, settings.plugins_off, folder, on=settings.plugins_on))
+
+
+def switched_off(settings: Settings) -> set[str]:
+    """The optional plugins that are installed and do not run here. Logs what `plugins_on` names in vain."""
+    there = {spec.name for spec in optional_plugins()}
+    for name in sorted(set(settings.plugins_on) - there):
+        known = ", ".join(sorted(there)) or "none"
+        log.warning("plugins_on: there is no optional plugin %s; there are %s", name, known)
+    return there - (set(settings.plugins_on) - set(settings.plugins_off))
 
 
 def approved(settings: Settings, specs: Sequence[PluginSpec]) -> list[PluginSpec]:
@@ -56,10 +70,22 @@ def approved(settings: Settings, specs: Sequence[PluginSpec]) -> list[PluginSpec
     return approve(specs, settings.plugin_permissions) if settings.analysis.confine else list(specs)
 
 
+def _keys(settings: Settings, specs: Sequence[PluginSpec]) -> dict[str, str]:
+    """The keys of the endpoint that `caption` asks, for its worker alone."""
+    if not any(spec.name == CAPTION and spec.distribution == BUILT_IN for spec in specs):
+        return {}
+    keys = {"FRAMEGATE_CAPTION_API_KEY": settings.caption_api_key, "FRAMEGATE_GROQ_API_KEY": settings.groq_api_key}
+    return {name: key.get_secret_value() for name, key in keys.items() if key is not None}
+
+
 def _confinement(settings: Settings, specs: Sequence[PluginSpec]) -> Confinement:
-    """Ours keep the files, because weights may lie anywhere; a stranger has what was granted to it."""
+    """Ours keep the files, because weights may lie anywhere; a stranger has what was granted to it.
+
+    The network is granted to the shared worker of the built-ins as a whole, to an optional one by its name.
+    """
     stranger = next((spec for spec in specs if spec.distribution != BUILT_IN), None)
-    meant = approve([stranger or PluginSpec(BUILT_IN, distribution=BUILT_IN)], settings.plugin_permissions)[0]
+    first = specs[0] if specs else PluginSpec(BUILT_IN, distribution=BUILT_IN)
+    meant = approve([stranger or first], settings.plugin_permissions)[0]
     home = settings.home.expanduser().absolute()
     return Confinement(
         network="network" in meant.granted,

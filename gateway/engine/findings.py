@@ -100,7 +100,12 @@ class Findings:
     def recent(self) -> Overlay:
         """Each analyzer's last result, unless it is too old to be drawn on a new frame."""
         now = self._clock()
-        return {name: result for name, (at, result) in self._overlay.items() if now - at < CARRY_S}
+        recent = {name: result for name, (at, result) in self._overlay.items() if now - at < CARRY_S}
+        return {**self._session.audience.backdrop, **recent}
+
+    def measures(self) -> dict[str, dict[str, Any]]:
+        """What each analyzer measured when it last looked, by name."""
+        return {name: dict(result["measures"]) for name, (_, result) in self._overlay.items()}
 
     # --- events ------------------------------------------------------------------------------------------------------
 

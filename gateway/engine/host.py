@@ -22,7 +22,9 @@ from gateway.engine.plugins import PluginSpec, denied, load, manifest_json
 from gateway.engine.reports import MAX_BATCH, MAX_TEXT, MAX_TRACEBACK, check_result
 from gateway.engine.work import Decoder, Item, Work
 from gateway.errors import BadImage, GatewayError, UnknownOption
+from gateway.geometry import Areas, placed
 from gateway.results import Result, result_to_json
+from gateway.weights import examine
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ class _Ask:
     item: Item
     options: Mapping[str, Any]
     memory: Any = None
+    areas: Areas | None = None  # the session's zones
     outcome: Report | None = None
 
 
@@ -47,6 +50,7 @@ class AnalyzerHost:
         self.loaded = load(specs)
         self.ready: dict[str, Analyzer] = {}
         self.preparing = Lock()
+        self._files: dict[str, list[Report]] = {}  # an analyzer's weights, as they were when it was last prepared
         self._memories = Memories(self._options)
         self._decoder = Decoder()
         self._begun = self._done = 0  # jobs; each is counted by one thread
@@ -83,11 +87,15 @@ class AnalyzerHost:
                     options = self._options(cls)
                     if reason := denied(cls, spec) or cls.missing(options):
                         return {"t": "state", "analyzer": name, "state": "failed", "reason": reason[:MAX_TEXT]}
+                    files = self._files[name] = [examine(path) for path in cls.weights(options)]
+                    if wrong := [file for file in files if file["state"] == "wrong"]:
+                        return _not_official(name, wrong[0], files)
                     self.ready[name] = cls(options)
-                return {"t": "state", "analyzer": name, "state": "ready", **_about(self.ready[name])}
+                about = {**_about(self.ready[name]), "weights": self._files.get(name, [])}
+                return {"t": "state", "analyzer": name, "state": "ready", **about}
         except (Exception, SystemExit) as error:
             log.warning("analyzer %s: failed to start", name, exc_info=True)
-            trouble = {"reason": _one_line(error), "traceback": _trace()}
+            trouble = {"reason": _one_line(error), "traceback": _trace(), "weights": self._files.get(name, [])}
             return {"t": "state", "analyzer": name, "state": "failed", **trouble}
 
     # --- jobs --------------------------------------------------------------------------------------------------------
@@ -134,6 +142,7 @@ class AnalyzerHost:
     def _equip(self, analyzer: Analyzer, ask: _Ask) -> None:
         """Its memory is there, and its picture, if that is being decoded."""
         ask.memory = self._memories.of(analyzer, ask.item.session, ask.options)
+        ask.areas = self._memories.areas(ask.item.session)
         if analyzer.pixels:
             ask.item.wait()
 
@@ -179,6 +188,8 @@ def _look(analyzer: Analyzer, ask: _Ask) -> Report:
 def _result(analyzer: Analyzer, ask: _Ask, value: Any) -> Report:
     """What an analyzer returned for a frame, as a result, which analyzers that need it see from now on."""
     result: Result = to_result(value, ask.item.frame, analyzer.labels)
+    if ask.areas:
+        result = placed(result, ask.areas)
     told = check_result(result_to_json(result))
     ask.item.results[analyzer.name] = result
     return {"result": told}
@@ -197,9 +208,9 @@ def _tried(analyzer: Analyzer, ask: _Ask, act: Callable[[Analyzer, _Ask], Report
 
 
 def own_options(cls: type[Analyzer], chosen: Mapping[str, Any]) -> Any:
-    """Its options as chosen; `labels` are the gateway's to heed unless it has an option of that name."""
+    """Its options as chosen; `labels` and `zones` are the gateway's to heed unless it has an option of that name."""
     known = {field.name for field in fields(cls.Options)}
-    return fill_options(cls, {key: value for key, value in chosen.items() if key != "labels" or key in known})
+    return fill_options(cls, {k: v for k, v in chosen.items() if k not in ("labels", "zones") or k in known})
 
 
 def _batches(analyzer: Analyzer) -> bool:
@@ -211,6 +222,16 @@ def _about(analyzer: Analyzer) -> Report:
     device = getattr(analyzer, "device", None)
     batch = min(MAX_BATCH, max(0, int(analyzer.batch))) if _batches(analyzer) else 0
     return {"batch": batch, "device": None if device is None else str(device)[:MAX_TEXT]}
+
+
+def _not_official(name: str, wrong: Report, files: list[Report]) -> Report:
+    """The answer about an analyzer one of whose files is not what its name says."""
+    reason = (
+        f"{wrong['path']} is not the published {wrong['file']}: its SHA-256 is {wrong['sha256']}, expected "
+        f"{wrong['expected']}. If it was cut or damaged, delete it and run `framegate models pull {wrong['name']}`; if "
+        f"it is your own, give it another name and set option model"
+    )
+    return {"t": "state", "analyzer": name, "state": "failed", "reason": reason[:MAX_TEXT], "weights": files}
 
 
 def _one_line(error: BaseException) -> str:

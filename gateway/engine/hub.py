@@ -14,21 +14,24 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 
 from gateway.engine.admission import Admission
 from gateway.engine.catalog import Catalog, Plan
-from gateway.engine.environment import installed, worker_environment, worker_options
+from gateway.engine.environment import installed, switched_off, worker_environment, worker_options
 from gateway.engine.overload import Overload
 from gateway.engine.picture import Painter
 from gateway.engine.placement import place
 from gateway.engine.plugins import Manifest, PluginSpec
 from gateway.engine.pulse import Pulse
 from gateway.engine.quarantine import Quarantine
+from gateway.engine.request import SessionRequest
 from gateway.engine.runner import Runner
-from gateway.engine.session import Session, SessionRequest
+from gateway.engine.session import Session
 from gateway.engine.supervisor import Supervisor
 from gateway.engine.worker import ProcessWorker, ThreadWorker, Worker, WorkerSetup
 from gateway.errors import AtCapacity, NotFound, SessionEnded, UnknownOption
+from gateway.media.pool import MediaPool
 from gateway.proxies import Proxies
 from gateway.settings import Settings
 
@@ -74,7 +77,9 @@ class Hub:
         self.plugin_errors = self.catalog.errors
         self.supervisors: list[Supervisor] = []
         self.sessions_opened = 0
+        self._numbered = (date.min, 0)
         self.painter = _painter(settings)
+        self.media = MediaPool(settings, clock=clock)
         self.admission = Admission(settings.limits, Proxies(settings.trusted_proxies), clock=clock)
         self.overload = Overload(self, settings.limits)
         self.pulse = Pulse(settings.limits.hang_s, settings.limits.degraded_s)
@@ -92,7 +97,7 @@ class Hub:
     async def running(self) -> AsyncIterator[Hub]:
         """Start the workers; on leaving, end every session and stop the workers."""
         try:
-            async with asyncio.TaskGroup() as tasks:
+            async with self.media.running(), asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 workers = [tasks.create_task(supervisor.run()) for supervisor in self._assemble()]
                 if not workers:
@@ -112,13 +117,14 @@ class Hub:
         """One worker per group of plugins: the built-ins share one, every other distribution has its own."""
         chosen = self.settings
         self.catalog.plugins = installed(chosen)
+        self.catalog.off = switched_off(chosen)
         groups: dict[str, list[PluginSpec]] = {}
         for spec in self.catalog.plugins:
             groups.setdefault(spec.group, []).append(spec)
         options = worker_options(chosen)
         for name, specs in groups.items():
             environment = worker_environment(self.settings, specs)
-            setup = WorkerSetup(tuple(specs), options, environment, self.settings.analysis.nice)
+            setup = WorkerSetup(tuple(specs), options, environment, chosen.analysis.nice, chosen.log.worker_lines_per_s)
             worker = self._make_worker(name, setup)
             self.supervisors.append(
                 Supervisor(
@@ -204,11 +210,19 @@ class Hub:
         stream_id = secrets.token_hex(16)
         session = Session(stream_id, request, self.settings, painter=self.painter, clock=self.clock)
         self._enact(session, plan)
+        session.session_id = self._number()
         self.sessions[stream_id] = session
         self.sessions_opened += 1
         self._tasks.create_task(self._live(session), name=f"session {stream_id}")
         log.info("stream %s: opened with %s", stream_id, ", ".join(stage.name for stage in session.stages) or "nothing")
         return session
+
+    def _number(self) -> str:
+        """`S_2026_02_03_0001`: the day (UTC) and which session of this gateway's it is on that day."""
+        today = datetime.now(UTC).date()
+        day, count = self._numbered
+        self._numbered = today, (count + 1 if day == today else 1)
+        return f"S_{today:%Y_%m_%d}_{self._numbered[1]:04}"
 
     def change(self, stream_id: str, wish: SessionRequest, *, said: Collection[str] = ()) -> Session:
         """Let a live session be as this request has it, all of it or nothing. Analyzers it keeps go on undisturbed.
@@ -308,7 +322,10 @@ def _retry_ms() -> int:
 
 def _painter(settings: Settings) -> Painter:
     return Painter(
-        environment=worker_environment(settings), nice=settings.analysis.nice, quality=settings.mjpeg.quality
+        environment=worker_environment(settings),
+        nice=settings.analysis.nice,
+        quality=settings.mjpeg.quality,
+        lines_per_s=settings.log.worker_lines_per_s,
     )
 
 

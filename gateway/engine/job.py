@@ -14,6 +14,7 @@ from gateway.engine.host import Report
 from gateway.engine.runner import Runner
 from gateway.engine.slot import Slot, Stage
 from gateway.frame import Frame, iso
+from gateway.geometry import shape_to_json
 from gateway.results import result_to_json
 
 
@@ -134,6 +135,7 @@ def _told(item: Item) -> dict[str, Any]:
             "stream_id": session.id,
             "camera_id": session.camera_id,
             "name": session.name,
+            "zones": [shape_to_json(shape) for shape in session.request.zones],
         },
         "frame": {
             "seq": frame.seq,

@@ -141,11 +141,11 @@ class Loading:
 
     @staticmethod
     def _prepared(runner: Runner, report: Report) -> None:
-        trace = report.get("traceback")
+        trace, files = report.get("traceback"), report.get("weights", ())
         if report["state"] == "ready":
-            runner.prepared("ready", batch=report.get("batch", 0), device=report.get("device"))
+            runner.prepared("ready", batch=report.get("batch", 0), device=report.get("device"), weights=files)
         else:
-            runner.prepared("failed", report.get("reason"), trace, missing=not trace)
+            runner.prepared("failed", report.get("reason"), trace, missing=not trace, weights=files)
 
     async def _refresh(self, runner: Runner) -> None:
         """The worker takes over the code of the plugin that holds this analyzer, and so of its other analyzers too."""

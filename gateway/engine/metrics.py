@@ -90,6 +90,12 @@ class HubCollector(Collector):
             "framegate_worker_recycles", "Workers started anew for the memory they held.", labels=["worker"]
         )
         memory = GaugeMetricFamily("framegate_worker_memory_bytes", "Memory its process holds.", labels=["worker"])
+        silent = CounterMetricFamily(
+            "framegate_worker_lines_left_out",
+            "Lines of its standard error that were too many for the log.",
+            labels=["worker"],
+        )
+        silent.add_metric(["picture"], self._hub.painter.lines_left_out)
         limit = GaugeMetricFamily("framegate_worker_memory_limit_bytes", "Memory a worker may hold; 0: no limit.")
         limit.add_metric([], self._hub.settings.analysis.memory_mb * MIB)
         for supervisor in self._hub.supervisors:
@@ -98,7 +104,8 @@ class HubCollector(Collector):
             restarts.add_metric(label, supervisor.restarts)
             recycles.add_metric(label, supervisor.recycled)
             memory.add_metric(label, supervisor.vitals.rss)
-        yield from (up, restarts, recycles, memory, limit)
+            silent.add_metric(label, supervisor.worker.lines_left_out)
+        yield from (up, restarts, recycles, memory, limit, silent)
 
     def _edge(self) -> Iterator[Metric]:
         admission = self._hub.admission
@@ -120,6 +127,8 @@ class HubCollector(Collector):
         lag.add_metric([], pulse.lag_s)
         hangs = CounterMetricFamily("framegate_event_loop_hangs", "Times the event loop stood still.")
         hangs.add_metric([], pulse.hangs)
+        tasks = GaugeMetricFamily("framegate_tasks", "Tasks of the gateway's event loop.")
+        tasks.add_metric([], pulse.tasks)
         used = GaugeMetricFamily("framegate_memory_bytes", "Memory of the gateway and its workers.")
         used.add_metric([], overload.used)
         limit = GaugeMetricFamily("framegate_memory_limit_bytes", "Memory there is for them.")
@@ -129,7 +138,7 @@ class HubCollector(Collector):
         )
         for action, on in overload.active.items():
             active.add_metric([action], float(on))
-        yield from (lag, hangs, used, limit, active)
+        yield from (lag, hangs, tasks, used, limit, active)
 
 
 def exposition(hub: Hub) -> tuple[bytes, str]:

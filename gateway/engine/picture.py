@@ -30,7 +30,8 @@ JOB_S = 5.0  # a picture that takes longer is given up, with the worker
 MOST_WAITING = 64  # pictures; each may hold a megabyte, and who waits longer than this has no use for it
 START_S = 30.0  # the first one waits for OpenCV to load
 
-Overlay = Mapping[str, Any]  # analyzer name -> its result as JSON
+Overlay = Mapping[str, Any]  # analyzer name -> its result as JSON; what was drawn into the picture stands under DRAWN
+DRAWN = ""  # no analyzer's name
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +58,7 @@ class Variant:
     """
 
     draw: bool = False
+    zones: bool = False
     width: int | None = None
     quality: int | None = None
     mirror: bool = False
@@ -69,7 +71,12 @@ class Variant:
     @property
     def remade(self) -> bool:
         """Whether every picture has to be made anew."""
-        return self.draw or self.mirror or self.width is not None or self.quality is not None
+        return self.overlaid or self.mirror or self.width is not None or self.quality is not None
+
+    @property
+    def overlaid(self) -> bool:
+        """Whether something is drawn on it."""
+        return self.draw or self.zones
 
     def leaves(self, frame: Frame) -> bool:
         """Whether a frame is in this form as it came."""
@@ -79,8 +86,8 @@ class Variant:
 class Painter:
     """The picture worker: draws, scales and transcodes in a process of its own, started when first needed."""
 
-    def __init__(self, *, environment: Mapping[str, str], nice: int, quality: int) -> None:
-        self._child = ChildProcess("picture", environment=environment, nice=nice)
+    def __init__(self, *, environment: Mapping[str, str], nice: int, quality: int, lines_per_s: float = 5.0) -> None:
+        self._child = ChildProcess("picture", environment=environment, nice=nice, lines_per_s=lines_per_s)
         self._quality = quality
         self._turn = asyncio.Lock()
         self._running = False
@@ -92,13 +99,18 @@ class Painter:
     def pid(self) -> int | None:
         return self._child.pid
 
+    @property
+    def lines_left_out(self) -> int:
+        """Lines of its standard error that were too many for the log."""
+        return self._child.lines_left_out
+
     async def redraw(self, frame: Frame, variant: Variant, overlay: Overlay) -> bytes:
         """The frame's JPEG in another form. Raises `BadImage` if it does not decode."""
         order: dict[str, Any] = {"do": "redraw", "width": variant.width, "quality": variant.quality or self._quality}
         if variant.mirror:
             order["mirror"] = True
-        if variant.draw:
-            order["overlay"] = overlay
+        if variant.overlaid:
+            order |= {"overlay": overlay, "boxes": variant.draw, "zones": variant.zones}
         return await self._ask(order, frame.jpeg)
 
     async def to_jpeg(self, image: bytes, *, max_pixels: int) -> bytes:

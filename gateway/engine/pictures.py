@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from gateway.engine.picture import DRAWN
 from gateway.engine.wire import Header
 from gateway.errors import BadImage, GatewayError, ImageTooLarge
 from gateway.frame import decode
@@ -83,7 +84,11 @@ def _redraw(order: Header, payload: bytes) -> Pixels:
     mirrored = "mirror" in order
     if mirrored:
         picture = np.ascontiguousarray(picture[:, ::-1])
-    for label, detection in _labelled(order.get("overlay", {})):
+    overlay = order.get("overlay", {})
+    if order.get("zones"):
+        for text, points, closed in _shapes(overlay):
+            _outline(picture, [[1 - x if mirrored else x, y] for x, y in points], text, closed=closed)
+    for label, detection in _labelled(overlay if order.get("boxes", True) else {}):
         left, top, right, bottom = detection["box"]
         box = [1 - right, top, 1 - left, bottom] if mirrored else [left, top, right, bottom]
         _box(picture, box, label, _colour(detection["label"]))
@@ -91,12 +96,41 @@ def _redraw(order: Header, payload: bytes) -> Pixels:
 
 
 def _labelled(overlay: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for result in overlay.values():
-        for detection in result["detections"]:
-            name = detection["label"]
-            if (track := detection.get("track_id")) is not None:
-                name += f" {track}"
-            yield f"{name} {detection['score']:.2f}", detection
+    """Each detection once: analyzers may tell of the same one, with the track's number and without."""
+    found = [detection for result in overlay.values() for detection in result["detections"]]
+    told: set[tuple[Any, ...]] = set()
+    for detection in sorted(found, key=lambda one: one.get("track_id") is None):
+        if (same := (detection["label"], *detection["box"])) in told:
+            continue
+        told.add(same)
+        name = detection["label"]
+        if (track := detection.get("track_id")) is not None:
+            name += f" {track}"
+        yield f"{name} {detection['score']:.2f}", detection
+
+
+def _shapes(overlay: Mapping[str, Any]) -> Iterator[tuple[str, list[list[float]], bool]]:
+    """The zones and lines drawn into the picture: a name with its count, the points, and whether it is an area."""
+    counts = overlay.get("zones", {}).get("measures", {})
+    for shape in overlay.get(DRAWN, {}).get("shapes", []):
+        name, area = shape["name"], shape["kind"] == "area"
+        keys = ("count",) if area else ("left_to_right", "right_to_left")
+        told = [f"{counts[f'{name}.{key}']:.0f}" for key in keys if f"{name}.{key}" in counts]
+        yield f"{name} {' | '.join(told)}".strip(), shape["points"], area
+
+
+def _outline(picture: Pixels, points: list[list[float]], text: str, *, closed: bool) -> None:
+    """White on a dark rim, to be seen on any ground; the name stands at the first point."""
+    height, width = picture.shape[:2]
+    line = max(1, round(max(height, width) / 400))
+    corners = np.round(np.array(points) * [width - 1, height - 1]).astype(np.int32)
+    for colour, thickness in ((20, 3 * line), (255, line)):
+        cv2.polylines(picture, [corners], closed, (colour,) * 3, thickness, cv2.LINE_AA)
+    scale = max(0.4, max(height, width) / 1600)
+    (wide, high), _ = cv2.getTextSize(text, FONT, scale, line)
+    left, base = min(int(corners[0][0]), max(0, width - wide - 2)), max(int(corners[0][1]), high + 4)
+    cv2.rectangle(picture, (left, base - high - 4), (left + wide + 2, base + 2), (255, 255, 255), cv2.FILLED)
+    cv2.putText(picture, text, (left + 1, base - 1), FONT, scale, (0, 0, 0), line, cv2.LINE_AA)
 
 
 def _colour(label: str) -> tuple[int, int, int]:

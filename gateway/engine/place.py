@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.errors import SecondPublisher
 
@@ -14,6 +14,15 @@ class Publisher(Protocol):
     listens: bool
 
     def displaced(self) -> None: ...
+
+
+class Camera(Protocol):
+    """Who pulls a session's pictures, where somebody does; `close` when the session is over."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def close(self) -> None: ...
+    def describe(self) -> dict[str, Any]: ...
 
 
 class Place:

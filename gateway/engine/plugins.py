@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -26,7 +26,7 @@ import pluggy
 from gateway import hookspecs
 from gateway.analyzer import PERMISSIONS, Analyzer, check_analyzer, options_schema
 from gateway.function import analyzers_in
-from gateway.hookspecs import ENTRY_POINT_GROUP, PROJECT
+from gateway.hookspecs import ENTRY_POINT_GROUP, OPTIONAL_GROUP, PROJECT
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,10 @@ BUILT_IN = "framegate"
 
 @dataclass(frozen=True, slots=True)
 class PluginSpec:
-    """Where a plugin is found: `module` of an installed distribution, or `path` of a file."""
+    """Where a plugin is found: `module` of an installed distribution, or `path` of a file.
+
+    `optional`: it is heavy or tells others what it sees, so it runs only where the operator named it.
+    """
 
     name: str
     module: str = ""
@@ -43,15 +46,24 @@ class PluginSpec:
     distribution: str = ""
     version: str = ""
     granted: tuple[str, ...] = tuple(sorted(PERMISSIONS))  # by the operator; `approve` says which
+    optional: bool = False
 
     @property
     def group(self) -> str:
-        """Plugins of one group share a worker process: the built-ins one, every other distribution its own."""
-        return self.distribution or self.path
+        """Plugins of one group share a worker process: the built-ins one, every other distribution its own.
+
+        An optional plugin shares with nobody.
+        """
+        return f"{self.distribution}:{self.name}" if self.optional else self.distribution or self.path
 
     @property
     def owner(self) -> str:
-        """By what name the operator grants permissions: the distribution's, or the file's without its ending."""
+        """By what name the operator grants permissions: the distribution's, or the file's without its ending.
+
+        Our own optional plugins have them by their own names: what one may, the others need not.
+        """
+        if self.optional and self.distribution == BUILT_IN:
+            return self.name
         return self.distribution or Path(self.path).stem
 
 
@@ -65,6 +77,7 @@ class Manifest:
     version: str
     title: str = ""
     needs: tuple[str, ...] = ()
+    wants: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     event_types: tuple[str, ...] = ()
     pixels: bool = True
@@ -77,33 +90,47 @@ class Manifest:
 
     @classmethod
     def from_json(cls, item: dict[str, Any]) -> Manifest:
-        listed = {name: tuple(item[name]) for name in ("needs", "labels", "event_types", "load_options", "permissions")}
-        return cls(**{**item, **listed})
+        names = ("needs", "wants", "labels", "event_types", "load_options", "permissions")
+        return cls(**{**item, **{name: tuple(item[name]) for name in names}})
 
 
-def discover(files: Iterable[str] = (), off: Iterable[str] = (), folder: Path | None = None) -> list[PluginSpec]:
+def discover(
+    files: Iterable[str] = (), off: Iterable[str] = (), folder: Path | None = None, *, on: Collection[str] = ()
+) -> list[PluginSpec]:
     """Every plugin there is, in the order in which an analyzer's name is given away.
 
     The built-ins, what else is installed (entry point group `framegate.plugins`), the named files, and the folder's,
-    each by name. `off` leaves out entry points and files of the folder, not what was named.
+    each by name. `off` leaves out entry points and files of the folder, not what was named; `on` are the optional
+    plugins that are wanted.
     """
     off = set(off)
-    found = [spec for spec in _installed() if spec.name not in off]
+    there = [*_installed(), *(spec for spec in optional_plugins() if spec.name in on)]
+    found = [spec for spec in sorted(there, key=_rank) if spec.name not in off]
     named = [Path(file).resolve() for file in files]
-    there = [path for path in _python_files(folder) if path.stem not in off] if folder else []
-    for path in dict.fromkeys([*named, *there]):
+    lying = [path for path in _python_files(folder) if path.stem not in off] if folder else []
+    for path in dict.fromkeys([*named, *lying]):
         taken = {spec.name for spec in found}
         name = next((name for name in (path.stem, path.name) if name not in taken), str(path))
         found.append(PluginSpec(name, path=str(path), version="file"))
     return found
 
 
-def _installed() -> list[PluginSpec]:
+def optional_plugins() -> list[PluginSpec]:
+    """The installed plugins that run only where the operator named them in `plugins_on`."""
+    return _installed(OPTIONAL_GROUP, optional=True)
+
+
+def _installed(group: str = ENTRY_POINT_GROUP, *, optional: bool = False) -> list[PluginSpec]:
     found = []
-    for entry in entry_points(group=ENTRY_POINT_GROUP):
+    for entry in entry_points(group=group):
         name, version = (entry.dist.name, entry.dist.version) if entry.dist else ("", "")
-        found.append(PluginSpec(entry.name, module=entry.value, distribution=name, version=version))
-    return sorted(found, key=lambda spec: (spec.distribution != BUILT_IN, spec.name, spec.distribution))
+        spec = PluginSpec(entry.name, module=entry.value, distribution=name, version=version, optional=optional)
+        found.append(spec)
+    return sorted(found, key=_rank)
+
+
+def _rank(spec: PluginSpec) -> tuple[bool, str, str]:
+    return spec.distribution != BUILT_IN, spec.name, spec.distribution
 
 
 def _python_files(folder: Path) -> list[Path]:
@@ -125,7 +152,7 @@ def approve(specs: Iterable[PluginSpec], permissions: Mapping[str, Sequence[str]
 def denied(cls: type[Analyzer], spec: PluginSpec) -> str | None:
     """Why an analyzer may not run: it asks for more than the operator granted. With the line that grants it."""
     lacking = sorted(set(cls.permissions) - set(spec.granted))
-    if not lacking or spec.distribution == BUILT_IN:
+    if not lacking or spec.group == BUILT_IN:
         return None
     line = f"{json.dumps(spec.owner)} = {json.dumps(sorted({*cls.permissions, *spec.granted}))}"
     return f"plugin_denied: it asks for {' and '.join(lacking)}; framegate.toml, [plugin_permissions]: {line}"
@@ -175,6 +202,7 @@ def manifest(cls: type[Analyzer], spec: PluginSpec) -> Manifest:
         version=cls.version if spec.distribution in ("", BUILT_IN) else spec.version,
         title=cls.title or (cls.__doc__ or "").strip().partition("\n")[0],
         needs=tuple(cls.needs),
+        wants=tuple(cls.wants),
         labels=tuple(cls.labels),
         event_types=tuple(cls.event_types),
         pixels=cls.pixels,

@@ -14,10 +14,12 @@ from pathlib import Path
 from gateway.engine import wire
 from gateway.engine.guard import guarded
 from gateway.engine.rate import Allowance
+from gateway.engine.stderr import AT_ONCE, Stderr
 from gateway.engine.wire import BrokenWire, Gone, Header
 
 FAREWELL_S = 0.5  # for analyzers to close in
 GUARD_S = 5.0  # for a guard to kill what is below it, which takes it milliseconds
+LAST_WORDS_S = 0.5  # to read what a process that has gone wrote to its standard error
 RECORDS_PER_S = 200.0  # of a worker's log; more are taken slowly, which slows who writes them
 
 
@@ -26,16 +28,25 @@ class WorkerDied(Exception):
 
 
 class ChildProcess:
-    """One child of the gateway on one socketpair: started, spoken to, killed. Used by workers of both roles."""
+    """One child of the gateway on one socketpair: started, spoken to, killed. Used by workers of both roles.
 
-    def __init__(self, role: str, *, environment: Mapping[str, str], nice: int) -> None:
+    `name` stands before the lines of its standard error in the log, which gets `lines_per_s` of them.
+    """
+
+    def __init__(
+        self, role: str, *, environment: Mapping[str, str], nice: int, lines_per_s: float = 5.0, name: str = ""
+    ) -> None:
         self._role = role
+        self._name = name or role
         self._environment = {**environment, "FRAMEGATE_CHILD_NICE": str(nice)}
         self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._worker_pid: int | None = None
         self.reader: asyncio.StreamReader | None = None
         self._records = Allowance(RECORDS_PER_S)
+        self._lines = Allowance(lines_per_s, burst=AT_ONCE)
+        self._stderr: Stderr | None = None
+        self._left_out = 0
 
     @property
     def pid(self) -> int | None:
@@ -46,6 +57,11 @@ class ChildProcess:
             self._worker_pid = guarded(self._process.pid)
         return self._worker_pid or self._process.pid
 
+    @property
+    def lines_left_out(self) -> int:
+        """Lines of its standard error that are not in the log, over all its lives."""
+        return self._left_out + (self._stderr.left_out if self._stderr else 0)
+
     async def start(self) -> None:
         """Spawn it from this thread, not from an executor's: a child dies with the thread that made it (prctl).
 
@@ -54,8 +70,16 @@ class ChildProcess:
         try:
             ours = self._spawn()
             self.reader, self._writer = await asyncio.open_connection(sock=ours, limit=2**20)
+            await self._overhear()
         except OSError as error:  # no memory, too many processes, no file descriptor left
             raise WorkerDied(f"the {self._role} worker cannot be started: {error}") from None
+
+    async def _overhear(self) -> None:
+        assert self._process is not None
+        self._left_out = self.lines_left_out
+        _, self._stderr = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: Stderr(self._name, self._lines), self._process.stderr
+        )
 
     def _spawn(self) -> socket.socket:
         """Start the process; our end of its socket. Raises `OSError`."""
@@ -68,6 +92,7 @@ class ChildProcess:
                     arguments,
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
                     env=self._environment,
                 )
             except OSError:
@@ -127,6 +152,8 @@ class ChildProcess:
         process, self._process = self._process, None
         if process is not None:
             await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, _bury, process))  # it must be reaped
+        if self._stderr is not None:
+            await self._stderr.end(LAST_WORDS_S)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -43,6 +43,14 @@ class Pulse:
         return self._worst[0][1] if self._worst else 0.0
 
     @property
+    def tasks(self) -> int:
+        """Tasks of the loop that have not ended; 0 where no loop runs."""
+        try:
+            return len(asyncio.all_tasks())
+        except RuntimeError:
+            return 0
+
+    @property
     def degraded(self) -> bool:
         """Whether the loop hung a short while ago."""
         return self._clock() - self._hung_at < self._degraded_s

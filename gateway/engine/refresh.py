@@ -25,7 +25,7 @@ from gateway.engine.source import Source
 
 log = logging.getLogger(__name__)
 
-FIXED = ("needs", "pixels", "permissions")  # what streams and the worker's confinement were arranged by
+FIXED = ("needs", "wants", "pixels", "permissions")  # what streams and the worker's confinement were arranged by
 
 
 class Broken(Exception):

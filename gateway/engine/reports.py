@@ -151,6 +151,7 @@ def _result_schema() -> cs.CoreSchema:
         data=_PLAIN,
     )
     return _object(
+        {"faint": cs.list_schema(detection, strict=True)},
         detections=cs.list_schema(detection, strict=True),
         measures=_PLAIN,
         data=_PLAIN,
@@ -179,7 +180,12 @@ def _alone() -> SchemaValidator:
 @cache
 def _state() -> SchemaValidator:
     batch = cs.int_schema(ge=0, le=MAX_BATCH, strict=True)
-    about = {"batch": batch, "device": cs.nullable_schema(_text()), **_TROUBLE}
+    file = {
+        **{name: cs.nullable_schema(_text()) for name in ("name", "licence", "sha256", "expected")},
+        "bytes": cs.nullable_schema(cs.int_schema(ge=0, strict=True)),
+    }
+    files = cs.list_schema(_object(None, file=_text(), path=_text(4096), state=_text(), **file), strict=True)
+    about = {"batch": batch, "device": cs.nullable_schema(_text()), "weights": files, **_TROUBLE}
     states = cs.literal_schema(["ready", "failed"])
     return SchemaValidator(_object(about, t=cs.literal_schema(["state"]), analyzer=_text(), state=states))
 

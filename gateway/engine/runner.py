@@ -7,7 +7,7 @@ time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -63,6 +63,7 @@ class Runner:
         self.rests = False  # while memory is short
         self.batch = 0
         self.device: str | None = None
+        self.weights: Sequence[Mapping[str, Any]] = ()  # the files of its model, as `gateway.weights.examine` told
         self.quarantine: str | None = None
         self.on_change: Callable[[Runner], None] | None = None
         self.calls = 0
@@ -122,6 +123,7 @@ class Runner:
         batch: int = 0,
         device: str | None = None,
         missing: bool = False,
+        weights: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """Its model was loaded, or was not. One that failed too often before stays out of use until its next try.
 
@@ -130,6 +132,8 @@ class Runner:
         if self.state == "disabled":
             return
         self._warm = False
+        if state != "loading":
+            self.weights = weights
         self._lacking = state == "failed" and (missing or reason == self.manifest.missing)
         if state == "ready":
             self.batch, self.device = batch, device
@@ -219,6 +223,7 @@ class Runner:
             "reason": self.reason,
             "traceback": self.traceback,
             "needs": list(about.needs),
+            "wants": list(about.wants),
             "labels": list(about.labels),
             "event_types": list(about.event_types),
             "options": about.options,

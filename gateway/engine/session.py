@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -19,9 +18,10 @@ from gateway.engine.findings import Findings
 from gateway.engine.host import Report
 from gateway.engine.lease import Lease
 from gateway.engine.lineup import Lineup, Places
-from gateway.engine.picture import Painter, Variant
-from gateway.engine.place import Place, Publisher
+from gateway.engine.picture import DRAWN, Painter, Variant
+from gateway.engine.place import Camera, Place, Publisher
 from gateway.engine.rate import Allowance, Rate
+from gateway.engine.request import SessionRequest
 from gateway.engine.runner import Runner
 from gateway.engine.slate import Slate
 from gateway.engine.slot import Slot, Stage
@@ -30,6 +30,7 @@ from gateway.engine.subscriber import Subscriber
 from gateway.engine.timeline import Timeline
 from gateway.errors import GatewayError, NoPicture, SessionEnded
 from gateway.frame import Frame, iso
+from gateway.geometry import shape_to_json
 from gateway.jpeg import HeaderReader, read_header, tidied
 from gateway.protocol import CLOSE_RESTART, SCHEMA, bye_message, message
 from gateway.settings import Settings
@@ -38,31 +39,11 @@ log = logging.getLogger(__name__)
 
 State = Literal["waiting", "live", "stale", "ended"]
 
+COUNTS = {"faces": ("faces", "ids"), "bags": ("bags", "owned")}  # of `Session.measures`, by analyzer
 SILENT_S = 2.0  # a publisher that sent nothing for this long may be replaced
 SEQ_CLAIMS = 2**31  # so that a year of frames has room above it in the header's 32 bits
 LAST_WORDS_S = 1.5  # how long a client may take to hear of a shutdown; the server waits for 3 s
 TICK_S = 0.25  # how finely stalled viewers, idle pictures and ends of events are noticed
-
-
-@dataclass(frozen=True, slots=True)
-class SessionRequest:
-    """What a client may ask of a session. None: the default."""
-
-    analyzers: tuple[str, ...] | None = None
-    name: str = ""
-    options: Mapping[str, Mapping[str, Any]] | None = None
-    grace_s: float | None = None
-    max_fps: float | None = None
-    camera_id: str | None = None
-    paused: bool = False
-
-    def changed(self, given: Mapping[str, Any]) -> SessionRequest:
-        """With other values for the fields given. Of `options` only those named change; null is the default again."""
-        if (said := given.get("options")) is None:
-            return replace(self, **given)
-        options = {name: {**(self.options or {}).get(name, {}), **values} for name, values in said.items()}
-        known = {name: {k: v for k, v in values.items() if v is not None} for name, values in options.items()}
-        return replace(self, **{**given, "options": {**(self.options or {}), **known}})
 
 
 class Session:
@@ -79,6 +60,7 @@ class Session:
     ) -> None:
         now = clock()
         self.id = stream_id
+        self.session_id = ""  # for people: the day and its how-manieth session
         self.name = request.name
         self.camera_id = request.camera_id
         self.request = request
@@ -89,6 +71,7 @@ class Session:
         self.changed = asyncio.Event()
         self.gone = asyncio.Event()
         self.latest: Frame | None = None
+        self.camera: Camera | None = None
         self.next_seq = 0
         self.frames = Rate()
         self.ingest_dropped: Counter[str] = Counter()
@@ -113,6 +96,8 @@ class Session:
         self.lease.grace_s = self._grace_s(request)
         if self._max_fps(request) != self.max_fps:
             self._allowance = Allowance(self._max_fps(request))
+        shapes = [shape_to_json(shape) for shape in request.zones]
+        self.audience.backdrop = {DRAWN: {"detections": [], "shapes": shapes}} if shapes else {}
         self.findings.forget(self.lineup.assign(stages, places))
         for stage in self.stages:
             self.findings.heed(stage.runner)
@@ -164,6 +149,7 @@ class Session:
             "paused": self.lineup.paused,
             "created_at": iso(self.created_at),
             "age_s": round(now - self.lease.opened_at, 3),
+            "camera": self.camera.describe() if self.camera else None,
             "publishers": int(self._place.holder is not None),
             "viewers": self.viewers,
             "fps_in": round(self.frames.value(now), 2),
@@ -176,7 +162,20 @@ class Session:
             "clock_skew_s": self._skew(self.latest) if self.latest else None,
             "width": self.latest.width if self.latest else None,
             "height": self.latest.height if self.latest else None,
+            "zones": [shape_to_json(shape) for shape in self.request.zones],
         }
+
+    def measures(self) -> dict[str, Any]:
+        """What is counted at this camera now. Raises `NoPicture` before the first frame.
+
+        The four counts are whole numbers, 0 where their analyzer does not run or has not looked; `measures` has all of
+        every analyzer's last result.
+        """
+        if self.latest is None:
+            raise NoPicture("no frame has come in yet", code="no_frame_yet", retry_after_s=1)
+        found = self.findings.measures()
+        counts = {key: int(found.get(name, {}).get(key, 0)) for name, keys in COUNTS.items() for key in keys}
+        return {"camera_id": self.camera_id, **counts, "session_id": self.session_id, "measures": found}
 
     def dropped(self) -> dict[str, dict[str, int]]:
         """Frames that went by, per stage of their way and reason."""
@@ -387,6 +386,8 @@ class Session:
 
     def close(self, *, retry_ms: int | None = None) -> None:
         """End what is open, tell everybody, leave the workers. Called once, by the session's task."""
+        if self.camera is not None:
+            self.camera.close()
         self.findings.finish()
         reason = self.reason or "ended"
         shutdown = reason == "shutdown"

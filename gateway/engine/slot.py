@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from gateway.engine.session import Session
 
 
+HEARTBEAT_S = 10.0  # behind a closed motion gate one frame is seen that often: what stands still is there all the same
+
+
 class Movement:
     """What the analyzer `motion` last said of a session, for those that look only while something moves."""
 
@@ -47,7 +50,7 @@ class Stage:
         self.dropped: Counter[str] = Counter()
         self.complaint: str | None = None  # why its own code refuses this stream's options
         self._movement = movement or Movement()
-        self._due_at = 0.0
+        self._due_at = self._seen_at = 0.0
         self.tune(terms or Terms())
 
     @property
@@ -58,7 +61,6 @@ class Stage:
         """Work on these terms from the next frame on."""
         self.terms = terms
         self.options = dict(terms.options)
-        self.labels = terms.labels
         self.complaint = None
         self._hold_s = terms.hold_s
         self._period = 1.0 / terms.fps if terms.fps else 0.0
@@ -72,10 +74,13 @@ class Stage:
         """Why it is kept from a frame, if it is: memory is short, or its motion gate."""
         if self.runner.rests:
             return "overloaded"
-        return "still" if self._hold_s is not None and self._movement.still(now, self._hold_s) else None
+        if self._hold_s is None or now - self._seen_at >= HEARTBEAT_S or not self._movement.still(now, self._hold_s):
+            return None
+        return "still"
 
     def taken(self, now: float) -> None:
         """It sees a frame now; keep to the pace on average, without bursts after a pause."""
+        self._seen_at = now
         late = now - self._due_at > self._period
         self._due_at = (now if late else self._due_at) + self._period
 
@@ -85,13 +90,16 @@ class Stage:
         found: Mapping[str, Any] = report["result"]
         if self.name == MOTION:
             self._movement.told(self.runner, bool(found["detections"]), now)
-        if self.labels is None:
-            return found
-        told = {
-            part: [item for item in found[part] if item.get("label") in self.labels]
-            for part in ("detections", "sightings")
-        }
-        return {**found, **told}
+        told = {part: [item for item in found[part] if self._tells(item)] for part in ("detections", "sightings")}
+        return {**{part: value for part, value in found.items() if part != "faint"}, **told}
+
+    def _tells(self, item: Mapping[str, Any]) -> bool:
+        """Whether a detection or sighting is of a label and at a place that is to be told. What has no place may be."""
+        labels, zones = self.terms.labels, self.terms.zones
+        if labels is not None and item.get("label") not in labels:
+            return False
+        placed = item["box"] is not None or item["zones"]
+        return zones is None or not placed or not zones.isdisjoint(item["zones"])
 
     def describe(self) -> dict[str, Any]:
         runner = self.runner

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 LOADING = {"__init__", "__new__", "missing", "close"}
 MEMORY = {"open", "configure"}
-DESCRIBING = {"name", "version", "title", "needs", "labels", "event_types", "pixels", "permissions", "api"}
+DESCRIBING = {"name", "version", "title", "needs", "wants", "labels", "event_types", "pixels", "permissions", "api"}
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 Chosen = Callable[[ast.stmt], bool]

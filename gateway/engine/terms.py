@@ -6,7 +6,7 @@ Values that a request or the operator got wrong are refused here, before anythin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -18,7 +18,8 @@ from gateway.protocol import to_text
 from gateway.results import plain_json
 
 MOTION = "motion"  # the analyzer whose word opens motion gates
-HOST_OPTIONS = ("fps", "motion_gate", "labels")
+ZONES = "zones"  # the analyzer that a stream gets by itself once something was drawn into its picture
+HOST_OPTIONS = ("fps", "motion_gate", "labels", "zones")
 HOLD_S = 5.0  # a motion gate stays open for this long after the last movement
 MAX_HOLD_S = 86400.0
 MAX_FPS = 1000  # of one analyzer on one stream; more is a slip of the keyboard
@@ -31,29 +32,41 @@ Values = Mapping[str, Any]
 class Terms:
     """`options` are the analyzer's own, as the stream wishes them; the rest is the host's, the operator's included.
 
-    None: no pace, no gate, every label.
+    None: no pace, no gate, every label, the whole picture.
     """
 
     options: Values = field(default_factory=dict)
     fps: float | None = None
     hold_s: float | None = None
     labels: frozenset[str] | None = None
+    zones: frozenset[str] | None = None
 
 
-def terms(about: Manifest, operator: Values, wishes: Values) -> Terms:
-    """What an analyzer works under, for these settings and wishes. Raises `UnknownOption`."""
+def terms(about: Manifest, operator: Values, wishes: Values, areas: Collection[str] = ()) -> Terms:
+    """What an analyzer works under, for these settings and wishes. Raises `UnknownOption`.
+
+    `areas` are the names of the stream's zones. The operator may name zones that only some streams have: a stream that
+    has none of them is looked at as a whole.
+    """
     own = {key: value for key, value in wishes.items() if not is_host_option(about, key)}
     _check_size(about, own)
     _check_own(about, own)
     both = {key: value for key, value in {**operator, **wishes}.items() if is_host_option(about, key)}
+    wanted = _zones(about, both.get("zones"))
+    if wanted and "zones" in wishes:
+        _check_areas(about, wanted, areas)
     return Terms(
-        own, _fps(about, both.get("fps")), _hold_s(about, both.get("motion_gate")), _labels(about, both.get("labels"))
+        own,
+        _fps(about, both.get("fps")),
+        _hold_s(about, both.get("motion_gate")),
+        _labels(about, both.get("labels")),
+        (wanted & frozenset(areas)) or None if wanted else None,
     )
 
 
 def is_host_option(about: Manifest, key: str) -> bool:
-    """An analyzer may have `labels` of its own, which may save it work; then the host's are out of the way."""
-    return key in HOST_OPTIONS and not (key == "labels" and key in _known(about))
+    """An analyzer may have `labels` or `zones` of its own, which may save it work; then the host's do nothing."""
+    return key in HOST_OPTIONS and not (key in ("labels", "zones") and key in _known(about))
 
 
 def operators_mistake(about: Manifest, operator: Values) -> str | None:
@@ -127,6 +140,22 @@ def _labels(about: Manifest, value: Any) -> frozenset[str] | None:
             hint = nearest(label, about.labels, f"it has {', '.join(about.labels)}")
             raise UnknownOption(f"analyzer {about.name}, option labels: it has no label {label[:40]!r}; {hint}")
     return frozenset(value)
+
+
+def _zones(about: Manifest, value: Any) -> frozenset[str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) and name for name in value):
+        raise _refusal(about, "zones", "a list of names of zones", value)
+    return frozenset(value)
+
+
+def _check_areas(about: Manifest, wanted: Iterable[str], areas: Collection[str]) -> None:
+    for name in sorted(wanted):
+        if name not in areas:
+            there = f"it has {', '.join(sorted(areas))}" if areas else "it has none"
+            hint = nearest(name, areas, there)
+            raise UnknownOption(f"analyzer {about.name}, option zones: the stream has no zone {name[:40]!r}; {hint}")
 
 
 def _is_number(value: Any) -> bool:

@@ -39,6 +39,7 @@ class WorkerSetup:
     options: Mapping[str, Mapping[str, Any]]
     environment: Mapping[str, str]
     nice: int = 10
+    lines_per_s: float = 5.0
 
 
 class Worker(Protocol):
@@ -48,6 +49,11 @@ class Worker(Protocol):
 
     @property
     def pid(self) -> int | None: ...
+
+    @property
+    def lines_left_out(self) -> int:
+        """Lines of its standard error that were too many for the log."""
+        return 0
 
     async def start(self) -> Report:
         """Bring it up and return its hello: manifests and failures. Raises `WorkerDied`."""
@@ -94,7 +100,13 @@ class ProcessWorker:
 
     def __init__(self, setup: WorkerSetup) -> None:
         self._setup = setup
-        self._child = ChildProcess("analyze", environment=setup.environment, nice=setup.nice)
+        self._child = ChildProcess(
+            "analyze",
+            environment=setup.environment,
+            nice=setup.nice,
+            lines_per_s=setup.lines_per_s,
+            name=setup.plugins[0].owner if setup.plugins else "",
+        )
         self._ids = itertools.count()
         self._jobs: dict[int, Mailbox[Report]] = {}  # in flight, the first of them running
         self._asked: dict[tuple[str, str], asyncio.Future[Report]] = {}
@@ -104,6 +116,10 @@ class ProcessWorker:
     @property
     def pid(self) -> int | None:
         return self._child.pid
+
+    @property
+    def lines_left_out(self) -> int:
+        return self._child.lines_left_out
 
     async def start(self) -> Report:
         self._ids, self._jobs, self._asked = itertools.count(), {}, {}
@@ -238,6 +254,10 @@ class ThreadWorker:
     @property
     def pid(self) -> int | None:
         return None
+
+    @property
+    def lines_left_out(self) -> int:
+        return 0
 
     def _hire(self) -> None:
         """New pools; their threads begin with the first work."""

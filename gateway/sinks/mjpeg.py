@@ -34,7 +34,7 @@ router = APIRouter(tags=["streams"])
 
 async def form_of(
     request: Request,
-    draw: Annotated[str, Query(description="`boxes` burns the results in")] = "",
+    draw: Annotated[str, Query(description="`boxes` burns the results in, `zones` the zones; with a comma both")] = "",
     width: Annotated[int | None, Query(ge=16, description="Scaled to the next of a few shared widths")] = None,
     quality: Annotated[int | None, Query(ge=10, le=95, description="JPEG quality, to the next ten")] = None,
     mirror: Annotated[bool, Query(description="As in a mirror")] = False,
@@ -47,6 +47,7 @@ async def form_of(
     wider = [offered for offered in widths if width is not None and offered >= width]
     return Variant(
         draw="boxes" in draw.split(","),
+        zones="zones" in draw.split(","),
         width=wider[0] if wider else None,
         quality=None if quality is None else min(95, round(quality, -1)),
         mirror=mirror,
@@ -101,7 +102,11 @@ def _wrapped(item: str | Picture) -> bytes:
 
 
 def _twice(item: str | Picture) -> bytes:
-    return _wrapped(item) * 2
+    return item.once("mjpeg-dual", _part_twice) if isinstance(item, Picture) else b""
+
+
+def _part_twice(picture: Picture) -> bytes:
+    return picture.once("mjpeg", _part) * 2
 
 
 def _part(picture: Picture) -> bytes:

@@ -54,7 +54,7 @@ async def snapshot(
 
 
 def _etag(stream_id: str, seq: int, variant: Variant) -> str:
-    wish = f"{int(variant.draw)}-{variant.width or 0}-{variant.quality or 0}-{int(variant.mirror)}"
+    wish = f"{int(variant.draw)}{int(variant.zones)}-{variant.width or 0}-{variant.quality or 0}-{int(variant.mirror)}"
     return f'"{stream_id[:8]}-{seq}-{wish}"'
 
 

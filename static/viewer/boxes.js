@@ -39,7 +39,8 @@ export class Boxes {
   draw(results, { late = false } = {}) {
     this.#tags = [];
     for (const zone of this.zones) this.#drawZone(zone);
-    const seen = Object.entries(results).flatMap(([name, { detections = [] }]) => detections.map((one) => ({ name, one })));
+    const told = Object.entries(results).flatMap(([name, { detections = [] }]) => detections.map((one) => ({ name, one })));
+    const seen = once(told);
     for (const { name, one } of seen) this.#drawBox(one, { late, plain: one.label === name });
     // A label that only repeats its analyzer ("motion") says nothing the colour does not. The surest find room first.
     const named = seen.filter(({ name, one }) => one.label !== name).map(({ one }) => one);
@@ -147,4 +148,18 @@ const overlap = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bott
 export function captionOf({ label, score, track_id, person }) {
   const name = person ? `${label} · ${person}` : label;
   return `${name} ${score.toFixed(2)}${track_id == null ? "" : ` #${track_id}`}`;
+}
+
+/**
+ * Analyzers may tell of the same detection, with the track's number and without: it is drawn once, with it.
+ *
+ * @param {{name: string, one: Detection}[]} told
+ */
+function once(told) {
+  const known = new Map();
+  for (const each of told) {
+    const key = [each.one.label, ...each.one.box].join();
+    if (known.get(key)?.one.track_id == null) known.set(key, each);
+  }
+  return [...known.values()];
 }

@@ -59,7 +59,19 @@ def test_tokens_of_streams_that_ended_are_forgotten_after_a_while(clock: Clock) 
     assert known.find(token.secret) is token
     clock.now += 2
     known.issue("b", "view")
-    assert (known.find(token.secret), len(known)) == (None, 3)
+    assert (known.find(token.secret), len(known.of("a")), len(known.of("b"))) == (None, 0, 3)
+
+
+def test_a_browser_lets_go_of_links_whose_streams_are_forgotten(clock: Clock) -> None:
+    live = {"a", "b"}
+    known = tokens(clock, live)
+    token = known.issue("a", "view")
+    _, login = Logins(most=9, life_s=1e6, clock=clock).begin(None, token)
+    live.discard("a")
+    for _ in range(2):
+        known.issue("b", "view")
+        clock.now += 61
+    assert (token.revoked, caller_in(login).credentials) == (True, (login,))
 
 
 def test_ten_thousand_streams_leave_no_tokens_behind(clock: Clock) -> None:
@@ -70,7 +82,7 @@ def test_ten_thousand_streams_leave_no_tokens_behind(clock: Clock) -> None:
         known.issue(str(number), "view")
         live.discard(str(number))
         clock.now += 1
-    assert len(known) <= 62
+    assert sum(len(known.of(str(number))) for number in range(10_000)) <= 62
 
 
 def test_a_stream_has_so_many_tokens_and_no_more(clock: Clock) -> None:
@@ -81,7 +93,9 @@ def test_a_stream_has_so_many_tokens_and_no_more(clock: Clock) -> None:
         known.issue("a", "view")
     known.issue("b", "view")
     known.revoke("a", first.id)
-    assert known.issue("a", "view") is known.newest("a", "view")
+    newest = known.issue("a", "view")
+    assert [token.scope for token in known.of("a")] == ["publish", "view"]
+    assert known.of("a")[-1] is newest
 
 
 def test_a_ticket_holds_once_and_for_thirty_seconds(clock: Clock) -> None:
@@ -107,6 +121,15 @@ def test_a_login_holds_for_its_time_and_the_oldest_makes_room(clock: Clock) -> N
     assert (logins.find(second), login.revoked) == (None, True)
     logins.end(third)
     assert logins.find(third) is None
+
+
+def test_what_is_held_ends_with_the_login_that_ends_first(clock: Clock) -> None:
+    token = tokens(clock, {"a"}).issue("a", "view")
+    logins = Logins(most=9, life_s=100.0, clock=clock)
+    _, first = logins.begin("admin")
+    clock.now += 30
+    _, second = logins.begin(None)
+    assert [logins.left_s(held) for held in ([token], [second, token], [second, first])] == [None, 100.0, 70.0]
 
 
 def test_wrong_credentials_are_counted_by_address(clock: Clock) -> None:
@@ -139,6 +162,7 @@ def test_two_credentials_allow_what_either_does(clock: Clock) -> None:
     assert Caller(role="viewer").with_(Caller(role="operator")).role == "operator"
     assert NOBODY.with_(Caller(role="admin")).with_(NOBODY).role == "admin"
     assert (NOBODY.known, NOBODY.may("any"), NOBODY.may("open")) == (False, False, True)
+    assert [caller_by(publish).may(what) for what in ("any", "read", "publish", "operate")] == [True, *[False] * 3]
 
 
 def test_a_link_in_a_browser_ends_with_its_token(clock: Clock) -> None:

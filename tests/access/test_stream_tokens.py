@@ -203,8 +203,9 @@ def test_a_stream_has_no_more_tokens_than_the_setting(guarded: Server, stream: d
         make(guarded, stream, "view")
     path = f"/stream/{stream['stream_id']}/tokens"
     assert status(guarded, "POST", path, headers=bearer(TOKEN)) == (409, "token_limit")
-    named = guarded.http.post(path, json={"name": "two\nlines"}, headers=bearer(TOKEN))
-    assert (named.status_code, named.json()["errors"][0]["field"]) == (422, "body.name")
+    for name in ("two\nlines", "turned\u202earound"):
+        named = guarded.http.post(path, json={"name": name}, headers=bearer(TOKEN))
+        assert (named.status_code, named.json()["errors"][0]["field"]) == (422, "body.name")
 
 
 def test_a_revoked_token_closes_its_socket_and_no_other(guarded: Server, stream: dict[str, Any]) -> None:

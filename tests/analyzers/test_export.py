@@ -81,7 +81,7 @@ def test_an_allowed_pickle_needs_the_extra(trap: Path, monkeypatch: pytest.Monke
 
 
 def test_the_weights_that_are_known_keep_their_threshold_as_pickles() -> None:
-    assert threshold(0.5, "cigarette_yolov8n.pt") == threshold(0.5, "cigarette_yolov8n.onnx") == 0.25
+    assert threshold(0.5, Path("cigarette_yolov8n.pt")) == threshold(0.5, Path("cigarette_yolov8n.onnx")) == 0.25
 
 
 @pytest.mark.slow

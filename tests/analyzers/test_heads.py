@@ -19,6 +19,8 @@ from analyzers._heads import Candidates, EndToEndHead, RawHead, YoloxHead, recog
         ((1, 116, 8400), (640, 640), 80, RawHead),  # with masks
         ((1, 300, 6), (640, 640), 80, EndToEndHead),  # v10, v26
         ((1, 100, 6), (640, 384), 0, EndToEndHead),  # nms=True
+        ((1, 300, 38), (640, 640), 2, EndToEndHead),  # final boxes with masks
+        ((1, 38, 8400), (640, 640), 2, RawHead),  # two prompts with masks
         ((1, 3549, 85), (416, 416), 0, YoloxHead),  # yolox_nano, yolox_tiny
         ((1, 8400, 85), (640, 640), 0, YoloxHead),  # yolox_s and larger
         ((1, 3549, 6), (416, 416), 0, YoloxHead),  # one class

@@ -36,6 +36,26 @@ def test_a_result_counts_each_label(tmp_path: Path) -> None:
     assert (result.measures, result.sightings) == ({"red": 1, "blue": 1}, ())
 
 
+def test_what_is_too_weak_to_be_told_is_faint_and_no_detection_changes_for_it(tmp_path: Path) -> None:
+    """The tiny model is 0.982 sure of blue and 0.980 of red."""
+    model = str(tiny_models.raw(tmp_path / "m.onnx"))
+    frame = frame_of(tiny_models.picture(), quality=100)
+    both, one, none = (
+        look(ObjectsAnalyzer(ObjectsOptions(model=model, side=128, confidence=confidence)), frame)
+        for confidence in (0.5, 0.981, 0.99)
+    )
+    assert [one.label for one in both.detections] == ["blue", "red"]
+    assert (both.faint, one.detections, one.faint) == ((), both.detections[:1], both.detections[1:])
+    assert (none.detections, none.faint, none.measures) == ((), both.detections, {})
+
+
+def test_the_faint_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analyzers.objects.MOST_FAINT", 1)
+    options = ObjectsOptions(model=str(tiny_models.raw(tmp_path / "m.onnx")), side=128, confidence=0.99)
+    result = look(ObjectsAnalyzer(options), frame_of(tiny_models.picture(), quality=100))
+    assert [one.label for one in result.faint] == ["blue"]
+
+
 def test_an_empty_picture_gives_an_empty_result(tmp_path: Path) -> None:
     model = tiny_models.raw(tmp_path / "m.onnx")
     analyzer = ObjectsAnalyzer(ObjectsOptions(model=str(model), side=128, confidence=0.6))

@@ -74,15 +74,17 @@ def raw(
     names: str | None = NAMES,
     int8: bool = False,
     half: bool = False,
+    masks: int = 0,
 ) -> Path:
-    """Ultralytics' raw head, [b, 4 + 3, anchors]; dynamic when no input shape is given."""
+    """Ultralytics' raw head, [b, 4 + 3 + masks, anchors]; dynamic when no input shape is given."""
     graph = Graph()
     image = graph.op("Cast", "images", to=TensorProto.FLOAT) if half else "images"
     scores = _cells(graph, image, 32)
     if int8:
         scale, zero = graph.constant(1 / 127), graph.constant(0, np.int8)
         scores = graph.op("DequantizeLinear", graph.op("QuantizeLinear", scores, scale, zero), scale, zero)
-    output = _flat(graph, graph.op("Concat", *_places(graph, scores), scores, axis=1), 7)
+    rows = [*_places(graph, scores), scores, *([_ones(graph, scores)] * masks)]
+    output = _flat(graph, graph.op("Concat", *rows, axis=1), 7 + masks)
     if half:
         output = graph.op("Cast", output, to=TensorProto.FLOAT16)
     return graph.save(path, output, shape or ["batch", 3, "height", "width"], names=names, half=half)

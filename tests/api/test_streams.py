@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 
 from tests.pictures import picture
@@ -38,6 +41,7 @@ def test_a_stream_is_described_in_the_list_and_by_itself(server: Server) -> None
         "reason": None,
         "paused": False,
         "options": {},
+        "camera": None,
         "publishers": 0,
         "viewers": 0,
         "fps_in": 0.0,
@@ -49,6 +53,7 @@ def test_a_stream_is_described_in_the_list_and_by_itself(server: Server) -> None
         "events_open": 0,
         "width": None,
         "height": None,
+        "zones": [],
     }
     listed = server.http.get("/stream").json()
     assert listed["next"] is None
@@ -167,3 +172,35 @@ def test_mjpeg_readers_hold_a_stream_until_its_lease_ends(small: Server) -> None
         eventually(lambda: small.show(stream_id)["publishers"] == 0)
         watching.rest()  # ends with the stream
     assert small.http.get(f"/stream/{stream_id}").json()["reason"] == "lease_expired"
+
+
+def test_the_stats_of_a_stream_have_the_counts_of_older_clients(server: Server) -> None:
+    stream_id = server.open(analyzers=["motion"])
+    early = server.http.get(f"/stream/{stream_id}/stats")
+    assert (early.status_code, early.json()["code"]) == (503, "no_frame_yet")
+    server.push(stream_id, picture("red"), wait=1)
+    eventually(lambda: server.show(stream_id)["analyzers"][0]["state"] == "ready")
+    server.push(stream_id, picture("red"), wait=1)
+    stats = server.http.get(f"/stream/{stream_id}/stats").json()
+    assert {key: stats[key] for key in ("camera_id", "faces", "ids", "bags", "owned")} == {
+        "camera_id": None,
+        **dict.fromkeys(("faces", "ids", "bags", "owned"), 0),
+    }
+    assert stats["measures"].keys() == {"motion"}
+
+
+def test_session_ids_count_the_streams_of_a_day(server: Server) -> None:
+    def number() -> tuple[str, int]:
+        stream_id = server.open()
+        server.push(stream_id, picture("red"))
+        found = re.fullmatch(r"(S_\d{4}_\d\d_\d\d)_(\d{4,})", _stats(server, stream_id)["session_id"])
+        assert found is not None
+        return found[1], int(found[2])
+
+    (day, first), (next_day, second) = number(), number()
+    assert second == (first + 1 if day == next_day else 1)
+
+
+def _stats(server: Server, stream_id: str) -> dict[str, Any]:
+    stats: dict[str, Any] = server.http.get(f"/stream/{stream_id}/stats").json()
+    return stats

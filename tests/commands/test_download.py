@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.commands.download import ATTEMPTS, DownloadFailed, fetch
+from gateway.download import ATTEMPTS, DownloadFailed, fetch
 from tests.commands.file_server import Served, serving
 
 BODY = os.urandom(300_000)

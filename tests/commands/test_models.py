@@ -14,8 +14,8 @@ import pytest
 
 from gateway.commands import models
 from gateway.commands.models import list_models, pull_models, verify_models
-from gateway.commands.weights import Weights
 from gateway.settings import Settings
+from gateway.weights import Weights
 from tests.commands.file_server import Served, serving
 
 BODY = os.urandom(5000)
@@ -128,7 +128,7 @@ def test_verify_tells_right_from_wrong_from_unknown(settings: Settings, capsys: 
 
 def test_the_bar_is_drawn_on_a_terminal(tmp_path: Path) -> None:
     code = (
-        "import sys; from gateway.commands.models import _progress; from gateway.commands.weights import Weights\n"
+        "import sys; from gateway.commands.models import _progress; from gateway.weights import Weights\n"
         "with _progress(Weights('one', 'f', 'a', 'l', 'w', bytes=100)) as tell: tell(50); tell(100)"
     )
     ours, theirs = pty.openpty()

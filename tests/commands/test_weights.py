@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.commands.weights import Weights, find, folders, read_manifest, sha256_of
+from gateway.weights import Weights, find, folders, read_manifest, sha256_of
 
 
 @pytest.mark.parametrize("weights", read_manifest().values(), ids=lambda weights: weights.name)

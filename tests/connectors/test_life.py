@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.engine.hub import Hub
-from gateway.engine.session import Session, SessionRequest
+from gateway.engine.request import SessionRequest
+from gateway.engine.session import Session
 from tests.clock import now, simulated
 from tests.connectors.conversation import Client
 from tests.doubles import FakeAnalyzer, FakeWorker, engine, jpeg

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.connectors.multipart import PictureParts
-from gateway.errors import BadMessage, GatewayError, ImageTooLarge
+from gateway.errors import BadMessage, BodyTooLarge, GatewayError
 
 NAMED = "multipart/x-mixed-replace; boundary=cut"
 BODY = (
@@ -50,7 +50,7 @@ def test_line_ends_before_the_first_boundary_are_passed_over(lead: bytes) -> Non
         (NAMED, b"--other\r\n", BadMessage),
         (None, b"\xff\xd8\xff\xe0", BadMessage),
         (None, b"--" + b"x" * 80 + b"\r\n", BadMessage),
-        (NAMED, b"--cut\r\n\r\n" + bytes(101), ImageTooLarge),
+        (NAMED, b"--cut\r\n\r\n" + bytes(101), BodyTooLarge),
         (NAMED, b"--cut\r\n" + b"X: y\r\n" * 100, BadMessage),
     ],
 )

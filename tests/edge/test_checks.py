@@ -168,6 +168,8 @@ def test_a_picture_has_the_limit_of_a_message(tight: Server) -> None:
         *(b"{", b"{]", b"nul", b"{'a':1}", b'{"a":NaN}', b'{"a":Infinity}', b'{"a":-Infinity}', b'{"name":"\\ud800"}'),
         *(b"\xff\xfe", b'{"name":"\xff"}', b'{"a":1}{"b":2}', b'{"a":' + b"[" * 2000 + b"]" * 2000 + b"}"),
         b'{"options":{"motion":{"a":' + b"[" * 9 + b"]" * 9 + b"}}}",
+        *(b'{"max_fps":1e400}', b'{"max_fps":18446744073709551616}', b'{"name":"a","name":"b"}'),
+        b'{"stream_id":"a","\\u0073tream_id":"b"}',
     ],
 )
 @pytest.mark.parametrize("path", ["/stream/request", "/api/auth/ticket"])

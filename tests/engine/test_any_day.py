@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from gateway.engine.hub import Hub
 from gateway.engine.picture import Variant
-from gateway.engine.session import Session, SessionRequest
+from gateway.engine.request import SessionRequest
+from gateway.engine.session import Session
 from gateway.engine.subscriber import Subscriber
 from tests.clock import simulated
 from tests.doubles import FakeAnalyzer, FakeWorker, account, breaks, engine, jpeg, nothing

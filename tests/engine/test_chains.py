@@ -108,3 +108,39 @@ async def test_a_frame_lost_on_its_way_to_another_worker_is_counted_there_as_los
         objects, queue = session.stages
         assert account(session) == {"objects": frames, "queue": frames}
         assert queue.dropped == {"upstream": objects.dropped["replaced"]}
+
+
+@simulated
+async def test_what_is_wanted_is_seen_first_if_the_stream_has_it_and_nobody_waits_for_it_else() -> None:
+    near = FakeWorker(FakeAnalyzer("objects", 0.1), name="near")
+    far = FakeWorker(FakeAnalyzer("caption", 0.05, wants=("objects", "bags")), name="far")
+    async with engine(near, far) as hub:
+        with_it = await stream(hub, "caption", "objects")
+        await play(with_it, fps=5, seconds=5)
+        assert account(with_it) == {"objects": 25, "caption": 25}
+        assert [(c.seq, c.began) for c in far.calls] == [(c.seq, c.ended) for c in near.calls]
+        far.calls.clear()
+        alone = await stream(hub, "caption")
+        await play(alone, fps=5, seconds=5)
+        assert account(alone) == {"caption": 25}
+        assert far.seqs("caption") == list(range(25))
+
+
+@simulated
+async def test_a_wish_puts_nobody_behind_another() -> None:
+    near = FakeWorker(FakeAnalyzer("objects", 0.1), FakeAnalyzer("bags", needs=("objects",)), name="near")
+    slow = FakeWorker(FakeAnalyzer("scene", load_s=3600), name="slow")
+    far = FakeWorker(FakeAnalyzer("caption", wants=("scene", "objects", "bags")), name="far")
+    async with engine(near, slow, far) as hub:
+        session = await stream(hub, "scene", "caption", "bags")
+        await play(session, fps=5, seconds=5)
+        assert far.seqs("caption") == near.seqs("bags") == list(range(25))
+
+
+@simulated
+async def test_analyzers_that_want_each_other_both_work() -> None:
+    one, two = FakeWorker(FakeAnalyzer("a", wants=("b",)), name="one"), FakeWorker(FakeAnalyzer("b", wants=("a",)))
+    async with engine(one, two) as hub:
+        session = await stream(hub, "a", "b")
+        await play(session, fps=5, seconds=5)
+        assert account(session) == {"a": 25, "b": 25}

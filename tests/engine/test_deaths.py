@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from gateway.engine.hub import Hub
-from gateway.engine.session import Session, SessionRequest
+from gateway.engine.request import SessionRequest
+from gateway.engine.session import Session
 from gateway.engine.supervisor import Supervisor
 from tests.doubles import jpeg, settings
 

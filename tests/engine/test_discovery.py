@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.engine.plugins import BUILT_IN, discover, load
+from gateway.engine.plugins import BUILT_IN, discover, load, optional_plugins
 
 
 @pytest.fixture
@@ -26,6 +26,15 @@ def test_built_ins_come_first_then_named_files_then_the_folders_by_name(folder: 
     assert [spec.distribution for spec in found[: -len(strangers)]] == [BUILT_IN] * (len(found) - len(strangers))
     files = [spec.path for spec in strangers if spec.path]
     assert files == [named, *(str(folder / name) for name in ("ants.py", "motion.py", "queue.py"))]
+
+
+def test_an_optional_plugin_is_there_if_it_was_named_and_shares_with_nobody() -> None:
+    optional = {spec.name for spec in optional_plugins() if spec.distribution == BUILT_IN}
+    assert optional == {"caption", "scene"}
+    assert optional & {spec.name for spec in discover()} == set()
+    (found,) = (spec for spec in discover(on=["caption", "nobody"]) if spec.name in optional)
+    assert (found.name, found.group, found.owner) == ("caption", "framegate:caption", "caption")
+    assert [spec.name for spec in discover(off=["caption"], on=["caption"]) if spec.name in optional] == []
 
 
 def test_a_file_of_the_folder_is_left_out_by_its_stem_and_a_named_one_is_not(folder: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from gateway.engine.picture import Variant
-from gateway.engine.session import Session, SessionRequest
+from gateway.engine.request import SessionRequest
+from gateway.engine.session import Session
 from gateway.engine.subscriber import Subscriber
 from gateway.errors import AtCapacity, NotFound, SessionEnded
 from tests.clock import about, now, simulated

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from gateway.engine.plugins import Manifest
+from gateway.engine.request import SessionRequest
 from gateway.engine.schema import misfit
-from gateway.engine.session import Session, SessionRequest
+from gateway.engine.session import Session
 from gateway.engine.terms import Terms, terms
 from gateway.errors import UnknownOption
 from gateway.results import Box, Detection, Result, Sighting
@@ -131,7 +132,7 @@ async def test_labels_an_analyzer_has_itself_are_its_own() -> None:
     async with engine(FakeWorker(objects)) as hub:
         session = await stream(hub, "objects", options={"objects": {"labels": ["person"]}})
         (stage,) = session.stages
-        assert (stage.options, stage.labels) == ({"labels": ["person"]}, None)
+        assert (stage.options, stage.terms.labels) == ({"labels": ["person"]}, None)
 
 
 def test_labels_an_analyzer_never_reports_are_refused() -> None:

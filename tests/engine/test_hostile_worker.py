@@ -13,7 +13,8 @@ import pytest
 
 from gateway.engine.hub import Hub
 from gateway.engine.reports import check_alone, check_call, check_result
-from gateway.engine.session import Session, SessionRequest
+from gateway.engine.request import SessionRequest
+from gateway.engine.session import Session
 from gateway.results import Box, Detection, Result, Sighting, result_to_json
 from tests.doubles import jpeg, settings
 

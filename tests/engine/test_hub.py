@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.engine.metrics import exposition
-from gateway.engine.session import Session, SessionRequest
+from gateway.engine.request import SessionRequest
+from gateway.engine.session import Session
 from gateway.errors import AtCapacity, UnknownOption
 from tests.clock import now, simulated
 from tests.doubles import (

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from gateway.engine.picture import DRAWN
 from gateway.engine.pictures import render
 from gateway.frame import decode
 from gateway.jpeg import read_header
@@ -43,6 +44,50 @@ def test_boxes_are_drawn_where_they_are() -> None:
     assert changed[150:250, 100].all()
     assert not changed[120:280, 120:280].any()
     assert not changed[320:].any()
+
+
+def test_what_two_analyzers_tell_of_is_drawn_once_with_its_number() -> None:
+    box = [0.2, 0.4, 0.6, 0.8]
+    bare, numbered = ({"label": "person", "score": 0.9, "box": box, "track_id": id_} for id_ in (None, 7))
+    one = render(redraw(overlay={"tracks": {"detections": [numbered]}}), jpeg(400, 400))
+    both = render(
+        redraw(overlay={"objects": {"detections": [bare]}, "tracks": {"detections": [numbered]}}), jpeg(400, 400)
+    )
+    assert one == both
+
+
+ZONES = {
+    DRAWN: {
+        "detections": [],
+        "shapes": [
+            {"name": "hall", "kind": "area", "points": [[0.2, 0.4], [0.6, 0.4], [0.6, 0.8], [0.2, 0.8]]},
+            {"name": "gate", "kind": "line", "points": [[0.8, 0.1], [0.8, 0.9]]},
+        ],
+    },
+    "zones": {"detections": [], "measures": {"hall.count": 3, "gate.left_to_right": 1, "gate.right_to_left": 2}},
+}
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_zones_are_outlined_where_they_are_if_asked_for(mirror: bool) -> None:
+    order = {"mirror": True} if mirror else {}
+    plain = decode(render(redraw(**order), jpeg(400, 400))[1]).astype(int)
+    drawn = decode(render(redraw(overlay=ZONES, zones=True, **order), jpeg(400, 400))[1]).astype(int)
+    changed = np.abs(drawn - plain).max(axis=-1) > 40
+    if mirror:
+        changed = changed[:, ::-1]
+    edges = [changed[240, 80], changed[240, 239], changed[319, 160], changed[200, 319]]
+    assert (all(edges), changed[240, 160], changed[380, 319]) == (True, False, False)
+    unasked = decode(render(redraw(overlay=ZONES, zones=False, **order), jpeg(400, 400))[1])
+    assert (unasked == plain).all()
+
+
+def test_zones_alone_are_drawn_without_boxes_and_with_their_counts() -> None:
+    def picture(**order: Any) -> bytes:
+        return render(redraw(zones=True, **order), jpeg(400, 400))[1]
+
+    assert picture(overlay={**ZONES, **SEEN}, boxes=False) == picture(overlay=ZONES, boxes=False)
+    assert picture(overlay=ZONES) != picture(overlay={DRAWN: ZONES[DRAWN]})
 
 
 @pytest.mark.parametrize("box", [[0, 0, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1]])

@@ -14,8 +14,9 @@ from gateway.engine import quarantine
 from gateway.engine.dispatcher import Casualty
 from gateway.engine.plugins import Manifest
 from gateway.engine.quarantine import Quarantine
+from gateway.engine.request import SessionRequest
 from gateway.engine.runner import Runner
-from gateway.engine.session import Session, SessionRequest
+from gateway.engine.session import Session
 from gateway.engine.slot import Slot, Stage
 from gateway.engine.terms import Terms
 from gateway.frame import Frame

@@ -220,6 +220,7 @@ def test_it_describes_itself_whole() -> None:
         "reason": "died",
         "traceback": None,
         "needs": [],
+        "wants": [],
         "labels": [],
         "event_types": [],
         "options": {},

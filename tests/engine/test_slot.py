@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway.engine.plugins import Manifest
+from gateway.engine.request import SessionRequest
 from gateway.engine.runner import Runner
-from gateway.engine.session import Session, SessionRequest
+from gateway.engine.session import Session
 from gateway.engine.slot import Slot, Stage, in_line
 from gateway.settings import Analysis
 from tests.doubles import FakePainter, settings

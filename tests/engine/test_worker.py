@@ -21,7 +21,8 @@ from gateway.engine import wire
 from gateway.engine.host import Report
 from gateway.engine.hub import Hub
 from gateway.engine.plugins import PluginSpec
-from gateway.engine.session import Session, SessionRequest
+from gateway.engine.request import SessionRequest
+from gateway.engine.session import Session
 from gateway.engine.worker import ProcessWorker, ThreadWorker, Worker, WorkerDied, WorkerSetup
 from tests.doubles import jpeg, settings
 
@@ -189,12 +190,11 @@ async def test_a_result_that_is_too_large_to_be_told_is_that_analyzers_error(plu
 
 @pytest.mark.parametrize("kind", [ProcessWorker, ThreadWorker])
 async def test_analyzers_are_closed_when_a_worker_ends(
-    plugin: Path, kind: type[Any], capfd: pytest.CaptureFixture[str]
+    plugin: Path, kind: type[Any], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(kind(setup(plugin))):
         pass
-    printed = capfd.readouterr()
-    assert "tiny closes" in printed.out + printed.err
+    assert "tiny closes" in capfd.readouterr().out + caplog.text
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -339,13 +339,14 @@ async def test_a_plugin_that_does_not_import_is_reported_and_the_others_work(plu
         assert "No module named 'no_such_module'" in hub.plugin_errors["bad"]
 
 
-async def test_what_a_plugin_prints_stays_off_standard_output(plugin: Path, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_what_a_plugin_prints_gets_into_the_log_and_nowhere_else(
+    plugin: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     worker = ProcessWorker(setup(plugin))
     async with serving(worker):
         pass
-    printed = capfd.readouterr()
-    assert printed.out == ""
-    assert "a plugin prints" in printed.err
+    assert capfd.readouterr() == ("", "")
+    assert "tiny: a plugin prints" in caplog.text
 
 
 async def test_no_process_is_left_when_the_hub_has_closed(plugin: Path) -> None:

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from gateway import Analyzer
+from gateway.hookspecs import ENTRY_POINT_GROUP, OPTIONAL_GROUP
 from gateway.settings import PREFIX, LegacyEnvironment, Settings
 from tests.structure.source import ROOT
 
@@ -174,8 +175,13 @@ def _analyzers() -> Iterator[str]:
 
 
 def built_in() -> list[type[Analyzer]]:
-    """Our own analyzers, by their entry points."""
-    ours = [entry for entry in entry_points(group="framegate.plugins") if entry.dist and entry.dist.name == OURS]
+    """Our own analyzers, by their entry points; those that are on by themselves first."""
+    groups = (ENTRY_POINT_GROUP, OPTIONAL_GROUP)
+    return [cls for group in groups for cls in _of_group(group)]
+
+
+def _of_group(group: str) -> list[type[Analyzer]]:
+    ours = [entry for entry in entry_points(group=group) if entry.dist and entry.dist.name == OURS]
     loaded = (importlib.import_module(entry.value) for entry in sorted(ours, key=lambda entry: entry.name))
     return [cls for module in loaded for cls in module.register_analyzers()]
 

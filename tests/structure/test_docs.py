@@ -25,12 +25,13 @@ from gateway.results import Detection, Result, Sighting
 from gateway.settings import Settings
 from gateway.testing import fixtures
 from gateway.testing.rules import RULES
+from tests.structure.settings_page import built_in
 from tests.structure.source import ROOT, modules
 
 DOCS = ROOT / "docs"
 AUTHORS = DOCS / "writing-an-analyzer.md"
-TOP = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
-PAGES = sorted([*TOP, *DOCS.glob("*.md"), *(ROOT / "examples").rglob("*.md")])
+TOP = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")]
+PAGES = sorted([*TOP, *DOCS.rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
 FIRST_COMMAND = (
     'python3.11 -m venv .venv && .venv/bin/pip install -e ".[dev]" -c constraints.txt && .venv/bin/framegate demo'
 )
@@ -176,6 +177,14 @@ def test_every_state_of_an_analyzer_is_explained_to_authors() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     broken = [link for link in _links(page) if not _leads_somewhere(page, link)]
     assert broken == []
+
+
+def test_every_analyzer_has_a_card_that_the_index_links() -> None:
+    index = DOCS / "analyzers" / "README.md"
+    cards = {path.stem for path in index.parent.glob("*.md")} - {"README"}
+    linked = {link.removesuffix(".md") for link in _links(index)}
+    assert {cls.name for cls in built_in()} - cards == set()
+    assert linked == cards
 
 
 def test_every_page_is_linked_from_the_readme_or_another_page() -> None:

@@ -12,7 +12,8 @@ from tests.structure.source import ROOT
 
 PUBLIC = {
     *("Analyzer", "Box", "Detection", "Event", "Frame", "GatewayError", "Result", "SessionInfo", "Sighting"),
-    *("__version__", "as_analyzer", "hookimpl"),
+    *("Line", "Track", "Tracker", "Zone", "__version__", "as_analyzer", "hookimpl"),
+    *("FaceEmbedding", "FileLibrary", "Match", "MemoryLibrary", "Person", "StudiedFace"),
 }
 HEAVY = {"cv2", "av", "onnxruntime", "torch", "numpy", "fastapi", "starlette", "pydantic", "aiortc", "sqlmodel"}
 

@@ -9,8 +9,9 @@ import gateway
 from tests.structure.source import OURS, Import, Module, modules
 
 NOUNS = (
-    *("analyzer", "errors", "events", "frame", "geometry", "hookspecs", "jpeg", "limits"),
+    *("analyzer", "errors", "events", "frame", "geometry", "hookspecs", "jpeg", "limits", "media_rules"),
     *("convert", "function", "permissions", "protocol", "proxies", "results", "settings", "strictjson", "version"),
+    *("motion_model", "person_files", "persons", "tracking", "zones"),
 )
 HIGH_TESTING = (
     *("material", "subject", "class_rules", "result_rules", "process_rules", "examiner", "replaying"),
@@ -23,6 +24,9 @@ FLOORS: Mapping[str, int] = {
     "gateway.store": 1,
     "gateway.media": 1,
     "gateway.web": 1,  # what all edges share
+    "gateway.weights": 1,  # known model files, for workers, the API and commands
+    "gateway.download": 1,
+    "gateway.speech": 1,  # sound becomes text, for commands and later for streams
     "gateway.credentials": 1,
     "gateway.peer": 1,  # what a server knows of a connection
     "gateway.testing": 1,
@@ -46,7 +50,11 @@ FLOORS: Mapping[str, int] = {
     "gateway.routes": 3,
     "gateway.tls": 3,
     "gateway.cli": 3,
+    "gateway.cli_faces": 3,
+    "gateway.cli_speech": 3,
     "gateway.commands": 3,
+    "gateway.commands.scene": 1,  # the demo's drawn yard is a source too
+    "gateway.evaluation": 3,  # runs the engine, decodes clips as commands do
     "gateway.__main__": 3,
 }
 EDGES = ("gateway.connectors", "gateway.sinks", "gateway.api")
@@ -58,22 +66,33 @@ LATE = {
     *(
         "pydantic_settings",
         "tomllib",
+        "yaml",
+        "torch",
         "difflib",
         "ctypes",
         "packaging",
         "resource",
         "psutil",
         "ultralytics",
+        "insightface",
+        "tokenizers",
+        "faster_whisper",
+        "shapely",
+        "fcntl",
         "cryptography",
         "segno",
     ),
 }
 # Our own modules that are imported inside functions, by who does so and why.
 LATE_OWN = {
+    "gateway": ("gateway.tracking",),  # a public name that brings numpy
     "gateway.cli": ("gateway.commands", "gateway.settings"),  # --help loads no command
-    "gateway.commands": ("gateway.commands", "gateway.settings"),  # a command loads what its options ask for
+    "gateway.cli_speech": ("gateway.commands", "gateway.cli"),
+    "gateway.cli_faces": ("gateway.commands", "gateway.cli"),  # the same, and the settings as all commands read them
+    "gateway.commands": ("gateway.commands", "gateway.settings", "gateway.download"),  # a command loads what it needs
     "gateway.testing.examiner": ("gateway.testing.replaying",),  # which brings FFmpeg, for no rule
-    "gateway.engine.child": ("gateway.engine",),  # each role loads its own half
+    "gateway.engine.child": ("gateway.engine", "gateway.media"),  # each role loads its own half
+    "gateway.media.child": ("gateway.engine.child",),  # which runs as the program
     "analyzers._devices": ("analyzers._onnx",),  # which cannot do without it
     "analyzers._export": ("analyzers._weights",),  # it is a program too, run without the rest
 }

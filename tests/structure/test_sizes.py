@@ -39,7 +39,7 @@ LOOSE_TASKS = {
 }
 # Deques that hold no traffic between tasks: an analyzer's memory, a client's own bookkeeping.
 DEQUES = {
-    *("gateway/engine/mailbox.py", "analyzers/motion.py", "analyzers/smoking.py"),
+    *("gateway/engine/mailbox.py", "analyzers/motion.py", "analyzers/_smoking_votes.py"),
     *("gateway/commands/client_rules.py", "gateway/commands/stream_client.py"),
 }
 OTHER_QUEUES = {"asyncio.Queue", "queue.Queue", "queue.SimpleQueue", "multiprocessing.Queue", "janus.Queue"}

@@ -54,6 +54,13 @@ async def test_it_negotiates_asks_for_acks_and_numbers_from_the_gateways_next(pe
         ]
 
 
+async def test_a_place_in_a_stream_that_is_yet_to_be_opened_is_refused(peer: Peer) -> None:
+    with pytest.raises(ValueError, match="a StreamRequest opens a new one"):
+        peer.client().publish(StreamRequest(), resume="token of before")
+    assert peer.client().publish(StreamRequest(), resume=None).resume_token is None
+    assert peer.client().publish("door", resume="token of before").resume_token == "token of before"
+
+
 async def test_an_ack_of_what_was_never_sent_changes_nothing(peer: Peer) -> None:
     async with publishing(peer) as (camera, line):
         await camera.send(JPEG)

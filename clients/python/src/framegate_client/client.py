@@ -143,9 +143,12 @@ class AsyncClient:
         """A publisher, to be entered with `async with`.
 
         Given a `StreamRequest` it opens the stream itself, and a new one when the gateway has lost it: after a restart,
-        or an outage longer than the grace. `resume`: the `resume_token` of an earlier publisher, to take its place.
+        or an outage longer than the grace. `resume`: the `resume_token` of an earlier publisher, to take its place;
+        with a `StreamRequest` it raises `ValueError`, since nobody publishes to a new stream.
         """
         if isinstance(stream, StreamRequest):
+            if resume is not None:
+                raise ValueError("resume goes with the stream whose place it names; a StreamRequest opens a new one")
             wish = stream
             return AsyncPublisher(
                 self._transport, None, open_stream=lambda: self._request(wish, once=True), outage_s=outage_s

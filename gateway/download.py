@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx2
 
-from gateway.commands.weights import sha256_of
+from gateway.weights import sha256_of
 
 ATTEMPTS = 4  # a cut connection is taken up again this often before the user is asked to come back
 TIMEOUT = httpx2.Timeout(30.0, connect=15.0)

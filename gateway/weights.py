@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 MODELS = "models"  # under the data folder: where `models pull` writes
 
@@ -34,7 +35,7 @@ class Weights:
 
 def read_manifest() -> dict[str, Weights]:
     """Every known file by name, in the manifest's order."""
-    text = files("gateway.commands").joinpath("manifest.toml").read_text(encoding="utf-8")
+    text = files("gateway").joinpath("manifest.toml").read_text(encoding="utf-8")
     return {name: Weights(name, **fields) for name, fields in tomllib.loads(text).items()}
 
 
@@ -53,6 +54,30 @@ def _walk(place: Path) -> Iterator[Path]:
     for folder, below, names in os.walk(place):
         below.sort()
         yield from (Path(folder, name) for name in sorted(names))
+
+
+def examine(path: Path) -> dict[str, Any]:
+    """A model file as it is told of: its size, its hash, and what is known of a file of that name.
+
+    `state`: `right`, `wrong` (not the published file), `no reference` (nothing is published), `unreadable`.
+    """
+    known = next((weights for weights in read_manifest().values() if weights.file == path.name), None)
+    about: dict[str, Any] = {
+        "file": path.name,
+        "path": str(path),
+        "name": known.name if known else None,
+        "licence": known.licence if known else None,
+        "expected": known.sha256 if known else None,
+        "bytes": None,
+        "sha256": None,
+    }
+    try:
+        about |= {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    except OSError:
+        return {**about, "state": "unreadable"}
+    if about["expected"] is None:
+        return {**about, "state": "no reference"}
+    return {**about, "state": "right" if about["sha256"] == about["expected"] else "wrong"}
 
 
 def sha256_of(path: Path) -> str:

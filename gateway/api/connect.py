@@ -1,0 +1,114 @@
+"""Connect: cameras that the gateway pulls. What may be pulled is checked here, before anything is opened."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+
+from gateway.api.streams import StreamRequest, describe_access, open_stream
+from gateway.engine.place import Camera
+from gateway.engine.session import Session
+from gateway.errors import BadSource, NotFound
+from gateway.media.dial import own_addresses
+from gateway.media.errors import SourceError
+from gateway.media.sources import Rules, Source, parse
+from gateway.settings import Settings
+from gateway.web import PLAIN, caller_of, hub_of
+
+LOOKUP_S = 5.0  # a name that nobody knows by then may be known later: the camera is tried all the same
+
+router = APIRouter(tags=["streams"])
+
+
+class ConnectRequest(StreamRequest):
+    """A source, and what a stream may wish for."""
+
+    stream_url: Any = Field(
+        description="rtsp://, rtsps://, http:// or https:// with `user:password@`; `demo:`; for admins"
+        " `file:///path` and the number of a camera at this machine. Never shown again.",
+        json_schema_extra={"type": "string", "writeOnly": True},
+    )
+    stream_name: str = Field("", max_length=64, pattern=PLAIN, description="A name for people.")
+    transport: Literal["tcp", "udp"] = Field("tcp", description="How RTSP brings its media.")
+    loop: bool = Field(False, description="A file begins anew at its end.")
+
+
+class Connect(Protocol):
+    """What makes a session's camera of a source."""
+
+    def __call__(self, session: Session, source: Source) -> Camera: ...
+
+
+@router.post("/stream/connect", summary="Pull a camera")
+async def connect(request: Request, wish: ConnectRequest) -> dict[str, Any]:
+    """Answers as `/stream/request` does, at once: whether the camera is there, `GET /stream/{id}` says in `camera`."""
+    settings = hub_of(request).settings
+    source = replace(parse(wish.stream_url), udp=wish.transport == "udp", loop=wish.loop)
+    if source.local:
+        await asyncio.to_thread(_check_local, source, settings, admin=caller_of(request.scope).may("admin"))
+    elif source.host:
+        await _check_address(source, settings)
+    session = await open_stream(request, wish.model_copy(update={"name": wish.stream_name or wish.name}))
+    make: Connect = request.app.state.connect
+    session.camera = make(session, source)
+    session.camera.start()
+    return {**describe_access(request, session), "camera": session.camera.describe()}
+
+
+@router.post("/stream/{stream_id}/start", summary="Pull its camera again")
+async def start(request: Request, stream_id: str) -> dict[str, Any]:
+    camera = _camera(request, stream_id)
+    camera.start()
+    return camera.describe()
+
+
+@router.post("/stream/{stream_id}/stop", summary="Pull its camera no more")
+async def stop(request: Request, stream_id: str) -> dict[str, Any]:
+    """The stream stays, with its viewers and what its analyzers remember, until it is started again or deleted."""
+    camera = _camera(request, stream_id)
+    camera.stop()
+    return camera.describe()
+
+
+def _camera(request: Request, stream_id: str) -> Camera:
+    camera = hub_of(request).get(stream_id).camera
+    if camera is None:
+        raise NotFound("nothing is pulled for this stream: its pictures are pushed", code="no_camera")
+    return camera
+
+
+def _check_local(source: Source, settings: Settings, *, admin: bool) -> None:
+    """Files and devices of this machine. Raises `BadSource`."""
+    if not admin:
+        raise BadSource("files and devices are pulled for admins only", code="source_scheme")
+    if source.kind == "file":
+        path = Path(source.path).resolve()
+        if not any(path.is_relative_to(folder.expanduser().resolve()) for folder in settings.media.folders):
+            raise BadSource("files are pulled from the folders in media.folders only", code="source_address")
+
+
+async def _check_address(source: Source, settings: Settings) -> None:
+    """The child checks again when it connects; here it is an answer. Raises `BadSource`."""
+    media = settings.media
+    rules = Rules(tuple(media.networks), tuple(media.endpoints), settings.port, own_addresses)
+    try:
+        rules.check_all(await _addresses(source.host, source.port), source.port)
+    except SourceError as error:
+        raise BadSource(error.detail, code="source_address") from None
+
+
+async def _addresses(host: str, port: int) -> Sequence[str]:
+    """What a name stands for now; nothing if nobody knows."""
+    try:
+        async with asyncio.timeout(LOOKUP_S):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, TimeoutError):
+        return ()
+    return [str(item[4][0]) for item in found]

@@ -1,0 +1,100 @@
+"""Dial: the one place where a media child opens a connection. The name is looked up once, every address is checked, and
+the connection goes to an address that was.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import psutil
+
+from gateway.media.errors import SourceError
+from gateway.media.messages import Setup
+from gateway.media.sources import Rules, Source
+
+MOST_ADDRESSES = 4  # of one name that are tried
+
+Lookup = Callable[[str, int], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An open connection. `address` is the one it goes to."""
+
+    socket: socket.socket
+    address: str
+
+    def cut(self) -> None:
+        """End it from another thread: whoever reads from it wakes up. Its owner closes it."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+
+def own_addresses() -> set[str]:
+    """This machine's addresses on all its networks."""
+    found = (address.address for card in psutil.net_if_addrs().values() for address in card)
+    return {address.partition("%")[0] for address in found}
+
+
+def rules_of(setup: Setup) -> Rules:
+    return Rules(setup.networks, setup.endpoints, setup.own_port, own_addresses)
+
+
+def looked_up(host: str, port: int) -> list[str]:
+    """Every address of a name, the system's favourite first. Raises `SourceError`."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        raise SourceError("resolve", f"the name {host} is not known") from None
+    return list(dict.fromkeys(str(item[4][0]) for item in found))
+
+
+def dial(source: Source, setup: Setup, *, lookup: Lookup = looked_up) -> Line:
+    """Connect to a source within `open_s`. Raises `SourceError`."""
+    addresses = lookup(source.host, source.port)
+    rules_of(setup).check_all(addresses, source.port)
+    deadline = time.monotonic() + setup.open_s
+    error = SourceError("connect", "the source has no address")
+    for address in addresses[:MOST_ADDRESSES]:
+        try:
+            return _connected(source, address, setup, max(0.1, deadline - time.monotonic()))
+        except SourceError as failed:
+            error = failed
+    raise error
+
+
+def _connected(source: Source, address: str, setup: Setup, patience_s: float) -> Line:
+    try:
+        plain = socket.create_connection((address, source.port), patience_s)
+    except ConnectionRefusedError:
+        raise SourceError("refused", f"nobody listens at {source.authority}") from None
+    except TimeoutError:
+        raise SourceError("timeout", f"no connection to {source.authority} within {setup.open_s:g} s") from None
+    except OSError as failed:
+        raise SourceError("connect", f"no way to {source.authority}: {failed.strerror}") from None
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    plain.settimeout(setup.read_s)
+    return Line(_wrapped(plain, source, setup) if source.tls else plain, address)
+
+
+def _wrapped(plain: socket.socket, source: Source, setup: Setup) -> ssl.SSLSocket:
+    try:
+        context = ssl.create_default_context(cafile=setup.tls_ca or None)
+        if not setup.tls_verify:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context.wrap_socket(plain, server_hostname=source.host)
+    except ssl.SSLCertVerificationError as failed:
+        plain.close()
+        remedy = "name its issuer in media.tls_ca, or set media.tls_verify = false"
+        raise SourceError("tls", f"the certificate does not hold: {failed.verify_message}; {remedy}") from None
+    except TimeoutError:
+        plain.close()
+        raise SourceError("timeout", f"no TLS handshake within {setup.read_s:g} s") from None
+    except (OSError, ValueError) as failed:
+        plain.close()
+        raise SourceError("tls", f"no TLS connection: {getattr(failed, 'reason', None) or 'it was closed'}") from None

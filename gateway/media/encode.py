@@ -1,0 +1,47 @@
+"""Encode: a decoded frame as JPEG, no larger than wanted, turned as the file says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from gateway.media.errors import SourceError
+
+
+def jpeg_of(frame: Any, side: int, quality: int) -> tuple[bytes, int, int]:
+    """A frame's JPEG, width and height; its longer side at most `side` px. swscale scales and converts in one go."""
+    width, height = fitted(frame.width, frame.height, side)
+    picture = frame.to_ndarray(format="bgr24", width=width, height=height)
+    if turns := round(getattr(frame, "rotation", 0) / 90) % 4:
+        picture = np.ascontiguousarray(np.rot90(picture, turns))
+    return encoded(picture, quality), picture.shape[1], picture.shape[0]
+
+
+def fitted(width: int, height: int, side: int) -> tuple[int, int]:
+    """A size in the same proportions, even as 4:2:0 likes it, if the longer side exceeds `side`."""
+    if max(width, height) <= side:
+        return width, height
+    scale = side / max(width, height)
+    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+
+
+def encoded(picture: Any, quality: int) -> bytes:
+    """Baseline 4:2:0, which every reader of motion JPEG takes."""
+    flags = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420]
+    done, jpeg = cv2.imencode(".jpg", picture, flags)
+    if not done:
+        raise SourceError("codec", "a picture does not encode")
+    return jpeg.tobytes()
+
+
+def transcoded(image: bytes, side: int, quality: int) -> tuple[bytes, int, int]:
+    """A JPEG, PNG or WebP as a JPEG of such a size. Raises `SourceError`."""
+    picture = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise SourceError("codec", "what came is no picture")
+    size = fitted(picture.shape[1], picture.shape[0], side)
+    if size != (picture.shape[1], picture.shape[0]):
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return encoded(picture, quality), size[0], size[1]

@@ -1,0 +1,238 @@
+"""MediaPool: the media children of a gateway. Starts them when there is work, spreads streams over them, starts anew
+what died, and moves streams away from a child that grew too large. Touched only on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+from typing import Any
+
+from gateway.engine.confine import VARIABLE, Confinement
+from gateway.engine.environment import worker_environment
+from gateway.engine.process import WorkerDied
+from gateway.media.messages import Setup, Told
+from gateway.media.sources import Source
+from gateway.media.worker import Feed, Kind, MediaWorker, Receiver
+from gateway.settings import Settings
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.5  # how often it is asked what is wished
+MOVE_S = 10.0  # how long a moved stream has to come back before the next one moves
+MIB = 2**20
+DEATHS_S = 60.0  # a stream that lost so many children within this time is read by a child of its own
+MOST_DEATHS = 2
+MAX_PAUSE_S = 30.0
+
+
+class MediaPool:
+    """`running()` is its life; without work there is no child."""
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.workers: list[MediaWorker] = []
+        self.restarts = 0
+        self.recycled = 0
+        self._settings = settings
+        self._clock = clock
+        self._feeds: dict[int, Feed] = {}
+        self._numbers = count(1)
+        self._names = count(1)
+        self._tasks: asyncio.TaskGroup | None = None
+        self._over = asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[MediaPool]:
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            ticking = tasks.create_task(self._tick(tasks))
+            try:
+                yield self
+            finally:
+                self._over.set()
+                ticking.cancel()
+                for worker in self.workers:
+                    worker.leave()
+
+    # --- streams -----------------------------------------------------------------------------------------------------
+
+    def open(self, source: Source, receiver: Receiver) -> Feed:
+        """Pull a source until `close`, or until its receiver wishes for nothing any more."""
+        number = next(self._numbers)
+        wish = receiver.wish(number)
+        if wish is None:
+            raise AssertionError("a source was opened that nobody wants")
+        feed = self._feeds[number] = Feed(number, source, receiver, wish)
+        self._place(feed)
+        return feed
+
+    def close(self, feed: Feed) -> None:
+        self._feeds.pop(feed.number, None)
+        if (worker := feed.worker) is not None:
+            worker.forget(feed)
+            self._end_if_idle(worker)
+
+    def _place(self, feed: Feed) -> None:
+        """Have a child read it: one with room, else a new one."""
+        if self._over.is_set() or feed.number not in self._feeds:
+            return
+        suspect = self._suspect(feed)
+        most = self._settings.media.streams_per_child
+        free = [w for w in self.workers if w.kind == feed.kind and not w.retiring and not w.alone]
+        free = [worker for worker in free if len(worker.feeds) < most]
+        worker = free[0] if free and not suspect else self._begin(feed.kind)
+        worker.alone = worker.alone or suspect
+        worker.adopt(feed)
+
+    def _suspect(self, feed: Feed) -> bool:
+        now = self._clock()
+        feed.deaths = [at for at in feed.deaths if now - at <= DEATHS_S]
+        return len(feed.deaths) >= MOST_DEATHS
+
+    def _end_if_idle(self, worker: MediaWorker) -> None:
+        if not worker.feeds:
+            worker.retiring = True
+            worker.leave()
+
+    # --- children ----------------------------------------------------------------------------------------------------
+
+    def _begin(self, kind: Kind) -> MediaWorker:
+        if self._tasks is None:
+            raise AssertionError("sources are pulled only while the pool runs")
+        settings = self._settings
+        worker = MediaWorker(
+            f"media-{next(self._names)}",
+            kind,
+            setup_of(settings),
+            environment=environment_of(settings, kind),
+            nice=settings.media.nice,
+            ping_s=settings.media.ping_s,
+        )
+        self.workers.append(worker)
+        self._tasks.create_task(self._live(worker), name=worker.name)
+        return worker
+
+    async def _live(self, worker: MediaWorker) -> None:
+        """A child's own task. A defect of ours costs this child and what it reads one reconnect."""
+        reason = "left"
+        try:
+            await worker.run()
+        except* WorkerDied as group:
+            reason = str(group.exceptions[0])
+        except* Exception:
+            reason = "internal"
+            log.exception("media child %s: broke", worker.name)
+        finally:
+            self.workers.remove(worker)
+        if worker.feeds and not self._over.is_set():
+            await self._bring_back(worker, reason)
+
+    async def _bring_back(self, worker: MediaWorker, reason: str) -> None:
+        """Its streams go to other children after a pause; whoever loses them often waits longer, and goes alone."""
+        feeds, now = list(worker.feeds.values()), self._clock()
+        self.restarts += 1
+        log.warning("media child %s: %s; its %d streams are opened anew", worker.name, reason, len(feeds))
+        worker.feeds.clear()
+        for feed in feeds:
+            feed.worker = None
+            feed.deaths.append(now)
+            self._suspect(feed)
+            feed.receiver.told(Told(feed.number, "lost", "media_child", "the process that read the source died"))
+        pause = min(MAX_PAUSE_S, 0.25 * 2 ** min(len(feed.deaths) for feed in feeds))
+        await self._wait(pause)
+        for feed in feeds:
+            self._place(feed)
+
+    async def _wait(self, seconds: float) -> None:
+        """A pause that a shutdown ends."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
+        except TimeoutError:
+            pass
+
+    # --- regular work ------------------------------------------------------------------------------------------------
+
+    async def _tick(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            for feed in list(self._feeds.values()):
+                self._renew(feed)
+            for worker in list(self.workers):
+                if not worker.retiring and 0 < self._settings.media.memory_mb * MIB < worker.rss:
+                    worker.retiring = True
+                    tasks.create_task(self._recycle(worker))
+
+    def _renew(self, feed: Feed) -> None:
+        wish = feed.receiver.wish(feed.number)
+        if wish is None:
+            self.close(feed)
+        elif feed.worker is not None:
+            feed.worker.renew(feed, wish)
+
+    async def _recycle(self, worker: MediaWorker) -> None:
+        """Move its streams to another child one by one."""
+        self.recycled += 1
+        log.warning("media child %s: holds %d MiB; its streams move", worker.name, worker.rss // MIB)
+        for feed in list(worker.feeds.values()):
+            worker.forget(feed)
+            self._place(feed)
+            await self._back(feed)
+        worker.leave()
+
+    async def _back(self, feed: Feed) -> None:
+        """Wait until its new child has read some of it, so that never more than one stream is away."""
+        deadline = self._clock() + MOVE_S
+        while feed.counters.packets == 0 and feed.worker is not None and self._clock() < deadline:
+            await self._wait(TICK_S)
+
+    # --- for people --------------------------------------------------------------------------------------------------
+
+    def describe(self) -> dict[str, Any]:
+        """For `GET /api/status`."""
+        return {
+            "children": [
+                {"name": w.name, "kind": w.kind, "streams": len(w.feeds), "memory_bytes": w.rss} for w in self.workers
+            ],
+            "sources": len(self._feeds),
+            "restarts": self.restarts,
+            "recycled": self.recycled,
+            "kinds": dict(Counter(feed.source.kind for feed in self._feeds.values())),
+        }
+
+
+def setup_of(settings: Settings) -> Setup:
+    """The operator's terms, as every child gets them."""
+    media = settings.media
+    return Setup(
+        networks=tuple(media.networks),
+        endpoints=tuple(media.endpoints),
+        own_port=settings.port,
+        open_s=media.open_s,
+        read_s=media.read_s,
+        no_frame_s=media.no_frame_s,
+        retry_max_s=media.retry_max_s,
+        auth_retry_s=media.auth_retry_s,
+        snapshot_s=media.snapshot_s,
+        quality=settings.mjpeg.quality,
+        max_pixels=settings.limits.max_pixels,
+        max_bytes=settings.limits.max_message_bytes,
+        tls_verify=media.tls_verify,
+        tls_ca=str(media.tls_ca or ""),
+    )
+
+
+def environment_of(settings: Settings, kind: Kind) -> dict[str, str]:
+    """A child's environment and what it may: cameras and no files, or files and no network."""
+    environment = worker_environment(settings)
+    if not settings.analysis.confine:
+        return environment
+    home = str(settings.home.expanduser().absolute())
+    ca = (str(settings.media.tls_ca),) if settings.media.tls_ca else ()
+    local = kind == "local"
+    return {**environment, VARIABLE: Confinement(network=not local, files=local, read=ca, home=home).to_text()}

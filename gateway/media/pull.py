@@ -1,0 +1,134 @@
+"""Pull: one source, read by one thread of a media child from its opening to its closing, with all attempts in between.
+
+The thread owns its container: libav is never entered by two threads for one source. Others only tell it what is wished,
+and cut the connections it reads from.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from threading import Event, Thread
+
+from gateway.media.backoff import Backoff
+from gateway.media.errors import SourceError
+from gateway.media.inputs import Cuts
+from gateway.media.messages import CameraState, Counters, Gone, Open, Report, Setup, Shot, Told
+from gateway.media.pace import Clock
+from gateway.media.pictures import Picture, Tally, pictures
+
+log = logging.getLogger(__name__)
+
+SLACK_S = 5.0  # beyond all deadlines; who needs longer hangs in native code
+
+Send = Callable[[Report, bytes], None]
+
+
+class Pull:
+    """One stream of a child. `send` may be called from any thread."""
+
+    def __init__(self, opened: Open, setup: Setup, send: Send, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.number = opened.number
+        self.wish = opened.wish
+        self.tally = Tally()
+        self.time = Clock()
+        self._source = opened.source
+        self._setup = setup
+        self._send = send
+        self._clock = clock
+        self._closed = Event()
+        self._cuts = Cuts()
+        self._attempts = 0
+        self._online_at: float | None = None
+        self._busy_until = float("inf")
+        self._thread = Thread(target=self._run, name=f"stream {self.number}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """End soon; `Gone` is sent when it has. From any thread."""
+        self._closed.set()
+        self._cuts.cut()
+
+    def stuck(self) -> bool:
+        """Whether its thread hangs beyond every deadline."""
+        return self._clock() > self._busy_until
+
+    def counters(self) -> Counters:
+        return self.tally.counters()
+
+    # --- the thread --------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._attempt_again()
+        except OSError:  # the gateway has gone
+            pass
+        except Exception:
+            log.exception("stream %d: broke", self.number)
+            self._tell(Told(self.number, "lost", "internal", "reading the source failed; the log says why"))
+        finally:
+            self._send(Gone(self.number), b"")
+
+    def _attempt_again(self) -> None:
+        backoff = Backoff(self._setup.retry_max_s, self._setup.auth_retry_s)
+        self._tell(Told(self.number, "connecting"))
+        while not self._closed.is_set():
+            self._attempts += 1
+            self._online_at = None
+            try:
+                self._once()
+            except SourceError as error:
+                if not self._closed.is_set():
+                    self._lose(error, backoff)
+            else:
+                self._tell(Told(self.number, "ended", attempts=self._attempts))
+                return
+
+    def _lose(self, error: SourceError, backoff: Backoff) -> None:
+        online_s = 0.0 if self._online_at is None else self._clock() - self._online_at
+        pause = backoff.after(error.code, online_s)
+        state: CameraState = "auth_failed" if error.code == "auth" else "lost"
+        self._tell(Told(self.number, state, error.code, error.detail, attempts=self._attempts, retry_s=round(pause, 1)))
+        self._busy_until = float("inf")
+        self._closed.wait(pause)
+
+    def _once(self) -> None:
+        """One attempt: returns at a file's end. Raises `SourceError`."""
+        self._cuts = Cuts()
+        if self._closed.is_set():
+            return
+        for picture in pictures(self._source, self._setup, self):
+            if picture is not None:
+                self._deliver(picture)
+            if self._closed.is_set():
+                return
+
+    def _deliver(self, picture: Picture) -> None:
+        if self._online_at is None:
+            self._online_at = self._clock()
+            self._tell(Told(self.number, "online", attempts=self._attempts, codec=picture.codec))
+        live_us = None if picture.captured is None else round(picture.captured * 1e6)
+        shot = Shot(self.number, round(picture.at, 6), picture.width, picture.height, picture.keyframe, live_us)
+        self._send(shot, picture.jpeg)
+
+    def _tell(self, told: Told) -> None:
+        self._send(told, b"")
+
+    # --- what reading asks -------------------------------------------------------------------------------------------
+
+    @property
+    def cuts(self) -> Cuts:
+        """Where connections of this attempt are kept, to be cut."""
+        return self._cuts
+
+    def expect(self, seconds: float) -> None:
+        """The next step may take so long; more is a hang."""
+        self._busy_until = self._clock() + seconds + SLACK_S
+
+    def rest(self, seconds: float) -> bool:
+        """Wait, unless it is closed meanwhile; whether it goes on."""
+        self._busy_until = float("inf")
+        return not self._closed.wait(max(0.0, seconds))

@@ -1,0 +1,247 @@
+"""Relay: stands between libav's RTSP client and the camera, so that libav connects to nothing but this.
+
+libav follows redirects by itself and connects wherever they point; here they end its connection, and their target is
+checked before it is dialled. The credential stays here as well: requests are answered for when the camera asks for it,
+and libav sees neither name nor password. TLS ends here too.
+
+RTSP is a line protocol with binary frames in between: `$`, channel, u16 length, data (RFC 7826 section 14).
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import select
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Thread
+
+from gateway.media.challenge import Credential
+from gateway.media.dial import Line
+from gateway.media.errors import Code, Redirected, SourceError, for_status
+from gateway.media.sources import Source
+
+CHUNK = 2**16
+MOST_HEADER = 2**16
+MOST_BODY = 2**20  # of one RTSP message; a session description is a few hundred bytes
+OPENING = ("OPTIONS", "DESCRIBE", "SETUP", "PLAY")
+
+_RTSP = re.compile(rb"RTSP/|[A-Z_]+ \S+ RTSP/")
+_CSEQ = re.compile(rb"(?im)^(cseq:[ \t]*)(\d+)")
+_TRANSPORT = re.compile(rb"(?im)^transport:[^\r\n]*")
+_ELSEWHERE = re.compile(rb"(?i);(source|destination)=[^;\r\n]*")
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A request that libav waits for: what it was, and under which number it asked."""
+
+    method: str
+    uri: str
+    text: bytes
+    number: bytes
+    answered_for: bool = False
+
+
+class Relay:
+    """One RTSP connection. `url` is for libav; `verdict` says afterwards why it ended, if this knows better.
+
+    It takes one connection from this machine and only for a path that nobody can guess.
+    """
+
+    def __init__(self, source: Source, line: Line, *, patience_s: float) -> None:
+        self._source = source
+        self._line = line
+        self._credential = Credential(source.user, source.password)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(patience_s)
+        host = f"rtsp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._alias = f"{host}/{secrets.token_hex(16)}"
+        self._bare = re.compile(re.escape(self._alias).encode() + rb"/?")
+        self.url = self._alias + source.path
+        self.verdict: SourceError | Redirected | None = None
+        self._near: socket.socket | None = None
+        self._asked: dict[bytes, _Asked] = {}
+        self._last = 0
+        self._from_near = bytearray()
+        self._from_far = bytearray()
+        self._thread = Thread(target=self._run, name="relay", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End both connections and wait for the thread."""
+        self.cut()
+        self._thread.join()
+
+    def cut(self) -> None:
+        """End both connections, from any thread."""
+        self._line.cut()
+        for own in (self._listener, self._near):
+            if own is not None:
+                with suppress(OSError):
+                    own.shutdown(socket.SHUT_RDWR)
+
+    # --- the thread --------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._near, _ = self._listener.accept()
+            self._near.settimeout(self._line.socket.gettimeout())
+            self._pump(self._near, self._line.socket)
+        except (SourceError, Redirected) as error:
+            self.verdict = error
+        except OSError:  # either side has gone; libav or the reader's deadline says so in better words
+            pass
+        finally:
+            for connection in (self._near, self._listener, self._line.socket):
+                if connection is not None:
+                    connection.close()
+
+    def _pump(self, near: socket.socket, far: socket.socket) -> None:
+        while True:
+            pending = getattr(far, "pending", int)()  # what TLS has decrypted already wakes no select
+            ready = [far] if pending else select.select([near, far], [], [])[0]
+            if near in ready:
+                if not (chunk := near.recv(CHUNK)):
+                    self._miss("timeout", "did not answer")
+                    return
+                self._from_near += chunk
+                self._hear_libav(far)
+            if far in ready:
+                if not (chunk := far.recv(CHUNK)):
+                    self._miss("ended", "closed the connection instead of an answer")
+                    return
+                self._from_far += chunk
+                self._hear_camera(near, far)
+
+    def _miss(self, code: Code, what: str) -> None:
+        """One side has gone: libav, when its patience was over, or the camera. Was there a question?"""
+        asked = [asked.method for asked in self._asked.values() if asked.method in OPENING]
+        if asked and self.verdict is None:
+            self.verdict = SourceError(code, f"the source {what} to {asked[-1]}")
+
+    def _hear_libav(self, far: socket.socket) -> None:
+        while message := _message(self._from_near):
+            far.sendall(message if message[:1] == b"$" else self._request(message))
+
+    def _hear_camera(self, near: socket.socket, far: socket.socket) -> None:
+        """Media goes through as it came, all that is complete at once."""
+        while self._from_far:
+            if end := _frames_end(self._from_far):
+                near.sendall(memoryview(bytes(self._from_far[:end])))
+                del self._from_far[:end]
+            elif self._from_far[0] == 0x24 or not (message := _message(self._from_far)):
+                return
+            else:
+                self._answer(message, near, far)
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    def _request(self, message: bytes) -> bytes:
+        """As the camera is to see it: with its own address, our numbers, and the credential once it was asked for."""
+        if message.startswith(b"RTSP/"):  # libav answers a request of the camera
+            return message
+        if not self._last and self._bare.search(message) is None:
+            raise SourceError("internal", "somebody else connected to the relay")
+        text = self._bare.sub(self._source.base.encode() + b"/", message)
+        method, _, rest = text.partition(b" ")
+        number = found.group(2) if (found := _CSEQ.search(text)) else b"0"
+        asked = _Asked(method.decode("latin-1"), rest.partition(b" ")[0].decode("latin-1"), text, number)
+        return self._numbered(asked)
+
+    def _numbered(self, asked: _Asked) -> bytes:
+        self._last += 1
+        number = str(self._last).encode()
+        self._asked = {**dict(list(self._asked.items())[-16:]), number: asked}
+        text = _CSEQ.sub(rb"\g<1>" + number, asked.text, count=1)
+        if answer := self._credential.answer(asked.method, asked.uri):
+            asked.answered_for = True
+            first, _, rest = text.partition(b"\r\n")
+            text = first + b"\r\nAuthorization: " + answer.encode() + b"\r\n" + rest
+        return text
+
+    # --- answers -----------------------------------------------------------------------------------------------------
+
+    def _answer(self, message: bytes, near: socket.socket, far: socket.socket) -> None:
+        if not _RTSP.match(message):
+            raise SourceError("protocol", "the source does not speak RTSP")
+        found = _CSEQ.search(message) if message.startswith(b"RTSP/") else None
+        asked = self._asked.pop(found.group(2), None) if found else None
+        if asked is None:  # a request of the camera's own, or an answer to nothing
+            near.sendall(message)
+            return
+        status = _status(message)
+        if status == 401 and self._credential.challenged(_challenges(message), again=asked.answered_for):
+            far.sendall(self._numbered(asked))
+            return
+        self._judge(asked, status, message)
+        text = _CSEQ.sub(rb"\g<1>" + asked.number, message, count=1)
+        near.sendall(_TRANSPORT.sub(self._transport, text) if asked.method == "SETUP" else text)
+
+    def _judge(self, asked: _Asked, status: int, message: bytes) -> None:
+        """Raises `Redirected` and `SourceError` where libav must not go on."""
+        if asked.method not in OPENING:
+            return
+        if 300 <= status < 400:
+            raise Redirected(_header(message, b"location").decode("latin-1"))
+        if status == 401:
+            word = "its user or password is wrong" if self._source.user else "it wants a user and password"
+            raise SourceError("auth", f"the source answered 401 to {asked.method}: {word}")
+        self.verdict = for_status(status, asked.method) if status >= 400 else None
+
+    def _transport(self, header: re.Match[bytes]) -> bytes:
+        """libav sends RTCP to whatever a `source` here says: it shall say where we are connected."""
+        text = _ELSEWHERE.sub(b"", header.group())
+        if b"multicast" in text.lower():
+            raise SourceError("protocol", "the source answers with multicast, which is not taken")
+        return text + b";source=" + self._line.address.encode() if b"server_port" in text.lower() else text
+
+
+def _message(data: bytearray) -> bytes:
+    """Take the first whole message or frame out of what was received; empty if none is whole. Raises `SourceError`."""
+    if data[:1] == b"$":
+        length = 4 + int.from_bytes(data[2:4], "big") if len(data) >= 4 else CHUNK * 2
+    else:
+        header = data.find(b"\r\n\r\n") + 4
+        if header < 4:
+            if len(data) > MOST_HEADER:
+                raise SourceError("protocol", "the source does not speak RTSP")
+            return b""
+        body = _header(data[:header], b"content-length")
+        length = header + (int(body) if body.isdigit() else 0)
+        if length > header + MOST_BODY:
+            raise SourceError("protocol", "the source's answer is too long")
+    if len(data) < length:
+        return b""
+    message = bytes(data[:length])
+    del data[:length]
+    return message
+
+
+def _frames_end(data: bytearray) -> int:
+    """Where the last whole binary frame of those at the beginning ends."""
+    at, most = 0, len(data)
+    while at + 4 <= most and data[at] == 0x24:
+        end = at + 4 + (data[at + 2] << 8 | data[at + 3])
+        if end > most:
+            break
+        at = end
+    return at
+
+
+def _status(message: bytes) -> int:
+    parts = message.split(None, 2)
+    if len(parts) < 2 or not parts[1].isdigit():
+        raise SourceError("protocol", "the source does not speak RTSP")
+    return int(parts[1])
+
+
+def _header(message: bytes | bytearray, name: bytes) -> bytes:
+    """The value of a header; empty if it is not there."""
+    found = re.search(rb"(?im)^" + name + rb":[ \t]*([^\r\n]*)", bytes(message))
+    return found.group(1).strip() if found else b""
+
+
+def _challenges(message: bytes) -> list[str]:
+    return [item.decode("latin-1").strip() for item in re.findall(rb"(?im)^www-authenticate:([^\r\n]*)", message)]
