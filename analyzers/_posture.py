@@ -43,6 +43,7 @@ DEEP = 0.65  # a drop by which he lies along the view, however long that makes h
 BACK_UP = 0.3  # of the height: the head has come up again to within this of where it was
 RECOVER_S = 0.4  # for so long, and he has got up
 GONE_S, LYING_GONE_S = 1.0, 3.0  # without a witness, before and after the fall is told
+SEEN_S = 0.35  # he must be seen low over so long; the place alone, unchanged, may just be empty
 SETTLE_S = 0.5  # after the first low sight somebody may still slide
 CREEP = 0.75  # heights; who moves further is not lying
 SAME = 0.5  # correlation of the place where he lies with itself; he may move an arm
@@ -196,7 +197,8 @@ class Falls:
             person.drop = None
             person.upright.clear()
             return None
-        if view.at - drop.low_at < self.lying_s or drop.up_at is not None:
+        glanced = drop.body.at - drop.low_at < SEEN_S
+        if view.at - drop.low_at < self.lying_s or drop.up_at is not None or glanced:
             return None
         drop.told = True
         return Fallen(number, drop.body, drop.began_at, view.at - drop.low_at, drop.drop, drop.speed)
@@ -209,9 +211,15 @@ def _behind(body: Body, person: _Person, number: int, view: View) -> bool:
     """
     if body.score >= SURE and number in view.people:
         return False
+    if any(_at_side(one, view.aspect) for one in (body, *list(person.upright)[-1:])):
+        return True  # he walks out there, and the rest of him may have any shape
     others = [one for id_, one in view.people.items() if id_ != number and one.score >= SURE and _stands(one)]
     places = [body, *list(person.upright)[-1:]]
     return any(one.grown(BESIDE * one.height, 0, 0).covers(place) > HIDDEN for one in others for place in places)
+
+
+def _at_side(body: Body, aspect: float) -> bool:
+    return body.x - body.width / 2 < EDGE or body.x + body.width / 2 > aspect - EDGE
 
 
 def _stands(body: Body) -> bool:

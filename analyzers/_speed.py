@@ -2,7 +2,7 @@
 
 People walk at 0.8 heights a second, fast ones at 1.2, and go over to a run at about 1.3 (2.2 m/s); joggers make 1.6,
 who runs from or after something 2 and more. A camera that looks down shortens people but not their way: at 45 degrees
-by 1.4, so that a fast walker seems to make 1.7 there. Straight at the camera or away from it the way is shortened too:
+by 1.4, so that the fastest walker seems to make 1.8 there. Straight at the camera or away from it the way is shortened:
 such a run is seen only from above.
 """
 

@@ -48,11 +48,12 @@ class Analyzer:
 
     Class attributes an author sets: `name` (lower case, `plugin.name` for strangers' if they like), `needs` (names of
     analyzers whose results for the same frame this one reads from `frame.results`), `wants` (those whose results it
-    reads if the session has them anyway and they come on its way; it runs without them), `labels` (what its detections may
-    be called), `event_types`, `Options` (a dataclass; the operator's settings fill it, wrong types and unknown keys
-    are refused), `load_options` (those of them that are read when the model is loaded, so that a session cannot change
-    them), `permissions` (of "network" and "files", what a confined worker must be allowed; the operator approves), and
-    `api`, the versions of this contract it is written for. `pixels = False` says that it never decodes the frame.
+    reads if the session has them anyway and they come on its way; it runs without them), `labels` (what its
+    detections may be called), `event_types`, `Options` (a dataclass; the operator's settings fill it, wrong types and
+    unknown keys are refused), `load_options` (those of them that are read when the model is loaded, so that a session
+    cannot change them), `permissions` (of "network" and "files", what a confined worker must be allowed; the operator
+    approves), and `api`, the versions of this contract it is written for. `pixels = False` says that it never decodes
+    the frame.
 
     Two more may be set by `__init__`, once it knows its model: `side`, the longer side in px it looks at (None: the
     whole picture), which lets the host decode smaller; and `batch`, how many frames of different sessions

@@ -29,6 +29,7 @@ class HubCollector(Collector):
         yield from self._streams()
         yield from self._analyzers()
         yield from self._workers()
+        yield from self._media()
         yield from self._edge()
         yield from self._health()
 
@@ -106,6 +107,22 @@ class HubCollector(Collector):
             memory.add_metric(label, supervisor.vitals.rss)
             silent.add_metric(label, supervisor.worker.lines_left_out)
         yield from (up, restarts, recycles, memory, limit, silent)
+
+    def _media(self) -> Iterator[Metric]:
+        hub = self._hub
+        cameras = GaugeMetricFamily("framegate_cameras", "Cameras that are pulled, by state.", labels=["state"])
+        states = Counter(session.camera.state for session in hub.sessions.values() if session.camera is not None)
+        for state, count in sorted(states.items()):
+            cameras.add_metric([state], count)
+        children = GaugeMetricFamily("framegate_media_children", "Processes that read cameras.")
+        children.add_metric([], len(hub.media.workers))
+        memory = GaugeMetricFamily("framegate_media_memory_bytes", "Memory they hold.")
+        memory.add_metric([], sum(worker.rss for worker in hub.media.workers))
+        restarts = CounterMetricFamily("framegate_media_restarts", "Of them, ended by a crash or a hang.")
+        restarts.add_metric([], hub.media.restarts)
+        recycles = CounterMetricFamily("framegate_media_recycles", "Of them, replaced for the memory they held.")
+        recycles.add_metric([], hub.media.recycled)
+        yield from (cameras, children, memory, restarts, recycles)
 
     def _edge(self) -> Iterator[Metric]:
         admission = self._hub.admission

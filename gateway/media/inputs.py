@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -93,17 +94,19 @@ def is_playlist(answer: Answer) -> bool:
 def _rtsp(source: Source, setup: Setup, cuts: Cuts) -> Input:
     for _ in range(MOST_HOPS + 1):
         relay = Relay(source, dial(source, setup), patience_s=setup.open_s)
-        try:
+        with ExitStack() as stack:
+            stack.callback(relay.close)
             cuts.add(relay)
-            return _relayed(relay, source, setup)
-        except SourceError as error:
-            relay.close()
-            if not isinstance(relay.verdict, Redirected):
-                raise (relay.verdict or error) from None
-            source = redirected(source, relay.verdict.location)
-        except BaseException:
-            relay.close()
-            raise
+            try:
+                opened = _relayed(relay, source, setup)
+            except SourceError as error:
+                relay.close()
+                if not isinstance(relay.verdict, Redirected):
+                    raise (relay.verdict or error) from None
+                source = redirected(source, relay.verdict.location)
+            else:
+                stack.pop_all()
+                return opened
     raise SourceError("redirect", f"the source sends elsewhere more than {MOST_HOPS} times")
 
 

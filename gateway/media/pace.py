@@ -87,13 +87,18 @@ class Clock:
     """A source's timestamps made one time that never goes back: jumps, zeros and wraps cost no more than they took."""
 
     MOST_S = 10.0  # a step that is believed
-    BACK_S = 1.0  # pictures come in another order than they are shown in
+    BACK_S = 0.5  # pictures come in another order than they are shown in
 
     def __init__(self) -> None:
         self._offset = 0.0
         self._last: float | None = None
         self._stamp: float | None = None
         self._now = 0.0
+        self._anew = False
+
+    def begin_anew(self) -> None:
+        """The next timestamp is of another opening of the source: it says nothing beside those before."""
+        self._anew = True
 
     def at(self, stamp: float | None, now: float, step: float = 0.0) -> float:
         """The time of a packet with this timestamp, or with none, that came `now`.
@@ -105,7 +110,8 @@ class Clock:
             self._last, self._offset, self._stamp = 0.0, -(stamp or 0.0), stamp
             return 0.0
         at = None if stamp is None or stamp == self._stamp else stamp + self._offset
-        if at is None or not self._last - self.BACK_S <= at <= self._last + self.MOST_S:
+        anew, self._anew = self._anew, False
+        if anew or at is None or not self._last - self.BACK_S <= at <= self._last + self.MOST_S:
             at = self._last + min(passed, self.MOST_S)
             self._offset = self._offset if stamp is None else at - stamp
         self._stamp, self._last = stamp, max(self._last, at)

@@ -6,7 +6,8 @@ Generators, driven by the thread of one `Pull`. None means: the source is alive,
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -68,7 +69,7 @@ class Reader(Protocol):
     def rest(self, seconds: float) -> bool: ...
 
 
-def pictures(source: Source, setup: Setup, reader: Reader) -> Iterator[Picture | None]:
+def pictures(source: Source, setup: Setup, reader: Reader) -> Generator[Picture | None, None, None]:
     """A source's pictures in one attempt. Raises `SourceError`; a file that does not loop ends."""
     reader.expect(4 * setup.open_s + 2 * setup.read_s)
     if source.kind == "demo":
@@ -109,6 +110,7 @@ class Reading:
         self._codec = str(opened.stream.codec_context.name)
         self._began: float | None = None
         self._good_at = time.monotonic()
+        reader.time.begin_anew()
 
     def pictures(self) -> Iterator[Picture | None]:
         packets = self._opened.container.demux(self._opened.stream)
@@ -189,16 +191,20 @@ class Reading:
         context.skip_frame = "NONREF" if self._pace.plan == "references" else "DEFAULT"
         try:
             frames = packet.decode()
+            if self._pace.plan == "keyframes":  # a decoder that waits for pictures between them would hold them back
+                frames += context.decode(None)
+                context.flush_buffers()
         except (av.FFmpegError, ValueError):
             tally.corrupt += 1
             return
-        for frame in frames:
+        for behind, frame in enumerate(frames):  # at the end there are several
             tally.decoded += 1
             if frame.is_corrupt:
                 tally.corrupt += 1
                 continue
             self._good_at = time.monotonic()
-            yield self._encoded(frame, at, captured) if self._pace.picture(at) else None
+            due = at + behind * self._step
+            yield self._encoded(frame, due, captured) if self._pace.picture(due) else None
 
     def _encoded(self, frame: Any, at: float, captured: float | None) -> Picture:
         if frame.width * frame.height > self._setup.max_pixels:
@@ -214,19 +220,19 @@ class Reading:
 def _http(source: Source, setup: Setup, reader: Reader) -> Iterator[Picture | None]:
     """What the answer says it is: single pictures are asked for again and again, all else is read by libav."""
     web = Web(source, setup)
-    answer = web.get()
-    reader.cuts.add(answer)
-    if answer.kind in STILLS:
-        yield from _stills(web, answer, setup, reader)
-    else:
-        yield from _decoded(source, setup, reader, answer)
+    with closing(web.get()) as answer:
+        reader.cuts.add(answer)
+        if answer.kind in STILLS:
+            yield from _stills(web, answer, setup, reader)
+        else:
+            yield from _decoded(source, setup, reader, answer)
 
 
 def _stills(web: Web, answer: Answer, setup: Setup, reader: Reader) -> Iterator[Picture | None]:
     began = due = time.monotonic()
     while True:
-        picture = answer.whole(setup.max_bytes)
-        answer.close()
+        with closing(answer):
+            picture = answer.whole(setup.max_bytes)
         yield _still(picture, time.monotonic() - began, reader, setup)
         due = max(due + max(setup.snapshot_s, 1 / reader.wish.fps), time.monotonic())
         if not reader.rest(due - time.monotonic()):

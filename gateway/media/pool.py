@@ -29,6 +29,7 @@ MIB = 2**20
 DEATHS_S = 60.0  # a stream that lost so many children within this time is read by a child of its own
 MOST_DEATHS = 2
 MAX_PAUSE_S = 30.0
+YOUNG_S = 60.0  # a child that is too large by then is so by nature, and the next one would be no smaller
 
 
 class MediaPool:
@@ -113,6 +114,7 @@ class MediaPool:
             nice=settings.media.nice,
             ping_s=settings.media.ping_s,
         )
+        worker.born_at = self._clock()
         self.workers.append(worker)
         self._tasks.create_task(self._live(worker), name=worker.name)
         return worker
@@ -164,9 +166,13 @@ class MediaPool:
             for feed in list(self._feeds.values()):
                 self._renew(feed)
             for worker in list(self.workers):
-                if not worker.retiring and 0 < self._settings.media.memory_mb * MIB < worker.rss:
+                if not worker.retiring and self._too_large(worker):
                     worker.retiring = True
                     tasks.create_task(self._recycle(worker))
+
+    def _too_large(self, worker: MediaWorker) -> bool:
+        limit = self._settings.media.memory_mb * MIB
+        return 0 < limit < worker.rss and self._clock() - worker.born_at > YOUNG_S
 
     def _renew(self, feed: Feed) -> None:
         wish = feed.receiver.wish(feed.number)

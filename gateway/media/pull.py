@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import closing
 from threading import Event, Thread
 
 from gateway.media.backoff import Backoff
@@ -100,11 +101,12 @@ class Pull:
         self._cuts = Cuts()
         if self._closed.is_set():
             return
-        for picture in pictures(self._source, self._setup, self):
-            if picture is not None:
-                self._deliver(picture)
-            if self._closed.is_set():
-                return
+        with closing(pictures(self._source, self._setup, self)) as found:
+            for picture in found:
+                if picture is not None:
+                    self._deliver(picture)
+                if self._closed.is_set():
+                    return
 
     def _deliver(self, picture: Picture) -> None:
         if self._online_at is None:

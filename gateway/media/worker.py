@@ -73,6 +73,7 @@ class MediaWorker:
         self.kind = kind
         self.feeds: dict[int, Feed] = {}
         self.rss = 0
+        self.born_at = 0.0
         self.retiring = False  # it takes no more streams and ends after its last
         self.alone = False  # it reads one stream that others are kept away from
         self.confined: Mapping[str, str] = {}

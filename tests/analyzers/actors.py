@@ -15,7 +15,7 @@ from tests.analyzers.stage import frame_of
 if TYPE_CHECKING:
     from typing import Any
 
-    from gateway.frame import Frame
+    from gateway.frame import Frame, Pixels
 
     Picture = np.ndarray[Any, Any]
 
@@ -81,8 +81,8 @@ def stand(x: float, foot: float = 0.8, tall: float = TALL) -> Act:
 
 
 def blend(one: Pose, other: Pose, share: float) -> Pose:
-    numbers = [a + (b - a) * share for a, b in zip(one[:5], other[:5], strict=True)]
-    return Pose(*numbers)
+    x, foot, width, height, score = (a + (b - a) * share for a, b in zip(one[:5], other[:5], strict=True))
+    return Pose(x, foot, width, height, score)
 
 
 def move(*steps: tuple[float, Pose], accelerated: bool = False) -> Act:
@@ -98,3 +98,7 @@ def move(*steps: tuple[float, Pose], accelerated: bool = False) -> Act:
         return steps[-1][1]
 
     return act
+
+
+def coloured(grey: Picture) -> Pixels:
+    return np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)

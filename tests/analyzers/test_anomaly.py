@@ -20,7 +20,7 @@ from analyzers.tracks import TracksAnalyzer, TracksOptions
 from gateway.analyzer import SessionInfo, fill_options
 from gateway.errors import UnknownOption
 from gateway.results import Box, Detection, Result
-from tests.analyzers.actors import ASPECT, Pose, move, room, scene, stand
+from tests.analyzers.actors import ASPECT, Pose, coloured, move, room, scene, stand
 from tests.analyzers.stage import run
 
 if TYPE_CHECKING:
@@ -181,19 +181,20 @@ def lit(gain: float, offset: float = 0.0) -> Callable[[Picture], Picture]:
 
 
 def blurred(picture: Picture) -> Picture:
-    return cv2.GaussianBlur(picture, (0, 0), 4)  # type: ignore[return-value]
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), 4))
 
 
 def covered(picture: Picture) -> Picture:
-    return np.clip(cv2.GaussianBlur(picture, (0, 0), 40) * 0.2 + 60, 0, 255).astype(np.uint8)
+    changed: Picture = np.clip(cv2.GaussianBlur(picture, (0, 0), 40) * 0.2 + 60, 0, 255).astype(np.uint8)
+    return changed
 
 
 def turned(picture: Picture) -> Picture:
-    return np.roll(picture, 90, axis=1)
+    return np.asarray(np.roll(picture, 90, axis=1))
 
 
 def nudged(picture: Picture) -> Picture:
-    return np.roll(picture, 6, axis=1)
+    return np.asarray(np.roll(picture, 6, axis=1))
 
 
 def another_room(picture: Picture) -> Picture:
@@ -215,7 +216,7 @@ def pictures(
         at = index / 5
         picture = change(background) if begin <= at < end else background
         noisy = np.clip(picture + random.normal(0, 2, picture.shape), 0, 255).astype(np.uint8)
-        yield at, cv2.cvtColor(noisy, cv2.COLOR_GRAY2BGR)
+        yield at, coloured(noisy)
 
 
 def tampered(
@@ -234,7 +235,9 @@ def tampered(
     [(covered, "covered"), (turned, "moved"), (another_room, "moved"), (blurred, "blurred"), (lit(0.02), "dark")],
 )
 def test_tampering_is_told_by_its_kind_after_hold_s(change: Callable[[Picture], Picture], kind: str) -> None:
-    assert tampered(change) == [(kind, pytest.approx(18.0, abs=0.3))]
+    told = tampered(change)
+    assert [one for one, _ in told] == [kind]
+    assert told[0][1] == pytest.approx(18.0, abs=0.3)
 
 
 @pytest.mark.parametrize("change", [lit(0.5), lit(0.25), lit(1.0, 60), somebody_near, nudged])
@@ -255,7 +258,7 @@ def test_a_new_view_is_taken_for_granted_and_watched_in_its_turn() -> None:
     told = []
     for index in range(75 * 5):
         at = index / 5
-        picture = cv2.cvtColor(rooms[int(at // 25)], cv2.COLOR_GRAY2BGR)
+        picture = coloured(rooms[int(at // 25)])
         if tamper.step(picture, at) is not None:
             told.append(at)
     first, second = [at for at in told if at < 50], [at for at in told if at >= 50]
@@ -263,7 +266,7 @@ def test_a_new_view_is_taken_for_granted_and_watched_in_its_turn() -> None:
 
 
 def test_the_same_picture_over_and_over_is_frozen_if_asked_for() -> None:
-    still = cv2.cvtColor(room(), cv2.COLOR_GRAY2BGR)
+    still = coloured(room())
     for frozen_s, kinds in ((0.0, set()), (10.0, {"frozen"})):
         tamper = Tamper(3.0, frozen_s)
         told = {wrong.kind for i in range(100) if (wrong := tamper.step(still, i / 5)) is not None}

@@ -91,6 +91,11 @@ def test_a_few_steps_away_and_back_are_no_leaving() -> None:
     assert told(Scene([walker], [SUITCASE], seconds=25)) == []
 
 
+def test_an_owner_who_passes_by_has_not_come_back() -> None:
+    passer = Person([*LEAVER.path, (16, 345, 118), (20.5, -20, 118)])
+    assert types(events(Scene([passer], [SUITCASE]))) == ALARMS
+
+
 def test_owner_distance_is_in_bag_heights() -> None:
     """He stops four bag heights away and waits there."""
     waiter = Person([*LEAVER.path[:3], (12, 159 + 4 * 24 + 13, 150), (24, 159 + 4 * 24 + 13, 150)])

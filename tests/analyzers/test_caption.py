@@ -268,6 +268,11 @@ def test_a_request_ends_with_its_time_whatever_the_endpoint_does(endpoint: Visio
     assert ask(endpoint, timeout_s=0.3) == Trouble("no answer within 0.3 s")
 
 
+def test_an_answer_without_end_is_cut_off(endpoint: VisionEndpoint) -> None:
+    endpoint.answers = [endpoint.flooding]
+    assert ask(endpoint) == Trouble("the answer is longer than 65536 bytes", lasting=True)
+
+
 def test_an_endpoint_that_is_not_there_is_trouble(endpoint: VisionEndpoint) -> None:
     call = Call(Endpoint("http://127.0.0.1:9/v1", "tiny"), {}, 5.0)
     eventually(lambda: call.done)

@@ -88,8 +88,8 @@ def test_pytorch_weights_are_answered_with_the_export_command(monkeypatch: pytes
 
 def test_missing_objects_weights_come_with_the_remedy() -> None:
     assert ObjectsAnalyzer.missing(ObjectsOptions()) == (
-        "no detection model: none of yolox_tiny.onnx, yolox_nano.onnx, yolox_s.onnx, yolo26n.onnx, yolo11n.onnx, "
-        "yolov8n.onnx, yolov5nu.onnx in FRAMEGATE_MODELS_DIR or $FRAMEGATE_HOME/models; "
+        "no detection model: none of objects_own.onnx, yolox_tiny.onnx, yolox_nano.onnx, yolox_s.onnx, yolo26n.onnx, "
+        "yolo11n.onnx, yolov8n.onnx, yolov5nu.onnx in FRAMEGATE_MODELS_DIR or $FRAMEGATE_HOME/models; "
         "run `framegate models pull yolox_nano`, put one of these files there, or set YOLO_MODEL_PATH to an ONNX file"
     )
 
@@ -97,8 +97,10 @@ def test_missing_objects_weights_come_with_the_remedy() -> None:
 def test_missing_smoking_weights_come_with_the_remedy() -> None:
     reason = SmokingAnalyzer.missing(SmokingOptions())
     assert reason is not None
-    assert reason.startswith("no cigarette detector: none of cigarette_yolov8n_e16.onnx, cigarette_yolov8n.onnx in ")
-    assert reason.endswith("or train one (`yolo train`, class cigarette) and name its ONNX export in option model")
+    assert reason.startswith(
+        "no cigarette detector: none of smoking_own.onnx, cigarette_yolov8n_e16.onnx, cigarette_yolov8n.onnx in "
+    )
+    assert reason.endswith("or make one with `framegate models train smoking DATASET`")
 
 
 def test_nothing_is_missing_where_weights_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

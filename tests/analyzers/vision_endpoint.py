@@ -58,6 +58,13 @@ class VisionEndpoint:
             handler.wfile.write(b" ")
             handler.wfile.flush()
 
+    def flooding(self, handler: BaseHTTPRequestHandler) -> None:
+        """Says more and more, as fast as it is taken."""
+        handler.send_response(200)
+        handler.end_headers()
+        while not self.over.is_set():
+            handler.wfile.write(b"x" * 65_536)
+
     def take(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers["Content-Length"]))
         self.asked.append((json.loads(body), {name.lower(): value for name, value in handler.headers.items()}))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.pictures import picture
-from tests.server import Server, eventually, running
+from tests.server import BUILT_IN, Server, eventually, running
 
 pytestmark = pytest.mark.e2e
 
@@ -159,7 +159,7 @@ def test_only_a_live_stream_can_be_changed(live: Server) -> None:
 def test_plugins_say_how_they_are_and_in_which_worker(live: Server) -> None:
     items = {item["name"]: item for item in live.http.get("/api/plugins").json()["items"]}
     assert {name: item["state"] for name, item in items.items()} == {
-        **dict.fromkeys(("motion", "objects", "smoking", "counter", "tally"), "loaded"),
+        **dict.fromkeys((*BUILT_IN, "counter", "tally"), "loaded"),
         "broken": "failed",
         "twin": "failed",
     }

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.pictures import picture
-from tests.server import Server, eventually
+from tests.server import BUILT_IN, Server, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -31,7 +31,7 @@ def test_status_names_streams_workers_and_analyzers(server: Server) -> None:
     status = server.http.get("/status").json()
     assert list(status) == [
         *("status", "version", "uptime_s", "streams", "streams_opened"),
-        *("connections", "event_loop_lag_s", "overload", "workers", "analyzers"),
+        *("connections", "event_loop_lag_s", "overload", "media", "workers", "analyzers"),
     ]
     assert status["connections"] >= 1
     assert 0 <= status["event_loop_lag_s"] < 5
@@ -48,7 +48,7 @@ def test_status_names_streams_workers_and_analyzers(server: Server) -> None:
         "recycled": 0,
         "memory_limit_bytes": 4096 * 2**20,
     }
-    assert sorted(status["analyzers"]) == ["motion", "objects", "smoking"]
+    assert sorted(status["analyzers"]) == sorted(BUILT_IN)
 
 
 def test_metrics_are_prometheus_text_and_never_carry_a_streams_id(server: Server) -> None:
@@ -115,7 +115,7 @@ def test_analyzers_say_what_they_are_and_what_they_lack(server: Server) -> None:
     assert (motion["distribution"], motion["needs"], motion["event_types"]) == ("framegate", [], ["motion"])
     assert motion["options"]["properties"]["sensitivity"]["default"] == 0.5
     assert (motion["state"], motion["traceback"]) != ("failed", None)
-    assert (smoking["state"], smoking["needs"]) == ("failed", ["objects"])
+    assert (smoking["state"], smoking["needs"]) == ("failed", ["tracks"])
     assert "models pull" in by_name["objects"]["reason"]
 
 
@@ -123,7 +123,7 @@ def test_plugins_say_where_they_come_from(server: Server) -> None:
     items = server.http.get("/api/plugins").json()["items"]
     assert {
         item["name"]: (item["distribution"], item["state"], item["traceback"], item["analyzers"]) for item in items
-    } == {name: ("framegate", "loaded", None, [name]) for name in ("motion", "objects", "smoking")}
+    } == {name: ("framegate", "loaded", None, [name]) for name in BUILT_IN}
 
 
 def test_a_model_is_loaded_when_somebody_asks_for_its_analyzer(server: Server) -> None:

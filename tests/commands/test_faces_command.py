@@ -66,7 +66,7 @@ def test_if_no_picture_does_nobody_is_enrolled(
 
 def test_without_weights_it_says_what_to_fetch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image = picture(tmp_path / "good.png", rgbw=(0, 0))
-    assert add_face(Settings(home=tmp_path), "Anna", [image], person_id=None, json=False) == 2
+    assert add_face(Settings(home=tmp_path, models_dir=str(tmp_path)), "Anna", [image], person_id=None, json=False) == 2
     assert "framegate models pull yunet" in capsys.readouterr().err
 
 

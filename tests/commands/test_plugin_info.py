@@ -57,6 +57,7 @@ def test_an_analyzer_is_told_with_its_options_and_what_it_may(
         f"  plugin      plates, {(tmp_path / 'plugins' / 'plates.py').resolve()} 1",
         "  api         >=1,<2",
         "  needs       objects",
+        "  wants       -",
         "  labels      plate, car",
         "  event types plates.read",
         "  permissions network",

@@ -53,7 +53,7 @@ def test_the_gateway_itself_maps_no_picture_library_but_its_workers_do(tmp_path:
     with running(tmp_path, FRAMEGATE_MODELS_DIR=models_dir) as server:
         stream_id = server.http.post("/stream/request").json()["stream_id"]
         names = [item["name"] for item in server.show(stream_id)["analyzers"]]
-        assert names == ["motion", "objects", "smoking"]
+        assert names == ["motion", "objects", "tracks", "anomaly", "bags", "faces", "smoking"]
         url = f"/stream/{stream_id}/snapshot.jpg?draw=boxes&width=320"
         with socket_to(server, stream_id) as camera:
             camera.send(data_url(picture("red", (640, 480), "png"), "png"))

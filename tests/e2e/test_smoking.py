@@ -27,12 +27,12 @@ def seeing(tmp_path_factory: pytest.TempPathFactory, models_dir: str) -> Any:
 
 def test_the_weights_that_are_there_decide_the_default_analyzers(seeing: Server) -> None:
     answer = seeing.http.post("/stream/request").json()
-    assert answer["analyzers"] == ["motion", "objects", "smoking"]
+    assert answer["analyzers"] == ["motion", "objects", "tracks", "anomaly", "bags", "faces", "smoking"]
 
 
 def test_asking_for_smoking_runs_what_it_needs(seeing: Server) -> None:
     answer = seeing.http.post("/stream/request", json={"analyzers": ["smoking"]}).json()
-    assert answer["analyzers"] == ["objects", "smoking"]
+    assert answer["analyzers"] == ["objects", "tracks", "smoking"]
 
 
 def test_wait_answers_with_the_objects_in_a_real_picture(seeing: Server, media_dir: Path) -> None:

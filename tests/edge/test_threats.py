@@ -151,9 +151,7 @@ def test_a_picture_that_is_something_else_too_is_served_as_a_picture_alone(serve
     for number, image in enumerate(polyglots()):
         hidden = PAYLOADS[number % len(PAYLOADS)]
         for kind in ("image/jpeg", "text/html", "image/svg+xml"):
-            taken = server.http.post(
-                f"/stream/{stream_id}/frame", content=image, headers={"Content-Type": kind, "X-Filename": "a.html"}
-            )
+            taken = server.post_frame(stream_id, image, headers={"Content-Type": kind, "X-Filename": "a.html"})
             assert taken.status_code in (200, 415, 422)
             served += taken.status_code == 200
         answer = server.http.get(f"/stream/{stream_id}/snapshot.jpg")

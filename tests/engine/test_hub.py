@@ -93,7 +93,7 @@ async def test_an_empty_list_means_no_analyzer() -> None:
         ("x", {}, "there is no analyzer 'x'; there are a, b, objects, smoking"),
         ("a", {}, "analyzers need each other in a circle: a -> b -> a"),
         ("objects", {"scor": 1}, "analyzer objects has no option scor; did you mean score?"),
-        ("objects", {"zzz": 1}, "analyzer objects has no option zzz; it has labels, score, fps, motion_gate"),
+        ("objects", {"zzz": 1}, "analyzer objects has no option zzz; it has labels, score, fps, motion_gate, zones"),
         ("objects", {"fps": 0}, FPS + "0"),
         ("objects", {"fps": "5"}, FPS + "'5'"),
         ("objects", {"fps": float("nan")}, FPS + "nan"),

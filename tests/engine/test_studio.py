@@ -65,7 +65,7 @@ async def test_a_picture_too_large_to_decode_is_refused_undecoded(
 
 async def test_what_lacks_is_said_in_the_analyzers_own_words(tmp_path: Path) -> None:
     with pytest.raises(StudioFailed, match="framegate models pull yunet"):
-        async with FaceStudio.open(Settings(home=tmp_path), quiet=True):
+        async with FaceStudio.open(Settings(home=tmp_path, models_dir=str(tmp_path)), quiet=True):
             pytest.fail("nothing can be studied here")
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from gateway.engine.session import Session
+from gateway.engine.subscriber import Subscriber
 from tests.clock import SimulatedLoop, now
 from tests.doubles import FakeAnalyzer, FakeWorker, Look, engine, heard, listener, play, sees, stream
 
@@ -39,17 +40,21 @@ async def live_through() -> TenMinutes:
         viewer = listener(session)
         for _ in range(10):
             run.frames += await play(session, fps=FPS, seconds=SECONDS / 10)
-            results = await heard(viewer, "result")
-            run.ages += [result["analyzers"]["slow"]["age_ms"] / 1e3 for result in results]
+            run.ages += await heard_ages(viewer)
             run.waiting.append(unaccounted(session))
             run.calls += len(worker.calls)
             worker.calls.clear()  # the double's own memory
-            del results
             gc.collect()
             run.objects.append(len(gc.get_objects()))
         (stage,) = session.stages
         run.status, run.analyzed, run.dropped = session.status(), stage.analyzed, stage.dropped.copy()
+        run.ages += await heard_ages(viewer)  # of a call that ended while we were looking
     return run
+
+
+async def heard_ages(viewer: Subscriber) -> list[float]:
+    """Seconds, of each result since the last time."""
+    return [result["analyzers"]["slow"]["age_ms"] / 1e3 for result in await heard(viewer, "result")]
 
 
 def now_and_then() -> Look:

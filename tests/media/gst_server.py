@@ -17,7 +17,8 @@ from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
 SOURCE = "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width={w},height={h},framerate=15/1"
 H264 = (
-    "x264enc tune=zerolatency speed-preset=ultrafast key-int-max={gop} ! rtph264pay name=pay0 pt=96 config-interval=-1"
+    "x264enc tune=zerolatency sliced-threads=false speed-preset=ultrafast key-int-max={gop}"
+    " ! rtph264pay name=pay0 pt=96 config-interval=1"
 )
 MEDIA = {
     "/h264": f"{SOURCE.format(w=320, h=240)} ! {H264.format(gop=15)}",

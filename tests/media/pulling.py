@@ -72,7 +72,7 @@ def settings(home: Path, *ports: int, **media: Any) -> Settings:
     """A gateway's settings under which servers at these ports of this machine may be pulled from."""
     endpoints = [f"127.0.0.1:{port}" for port in ports]
     short = {"open_s": 2.0, "read_s": 2.0, "no_frame_s": 4.0, "ping_s": 1.0}
-    return Settings(home=home, media={**short, "endpoints": endpoints, **media})  # type: ignore[arg-type]
+    return Settings(home=home, media={**short, "endpoints": endpoints, **media})
 
 
 @asynccontextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.media import challenge
 from gateway.media.challenge import Credential
 
 REALM = (
@@ -21,7 +20,9 @@ OPAQUE = 'opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"'
     ],
 )
 def test_the_examples_of_rfc_7616(monkeypatch: pytest.MonkeyPatch, algorithm: str, response: str) -> None:
-    monkeypatch.setattr(challenge.secrets, "token_hex", lambda _: "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ")
+    monkeypatch.setattr(
+        "gateway.media.challenge.secrets.token_hex", lambda _: "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
+    )
     credential = Credential("Mufasa", "Circle of Life")
     assert credential.challenged([f"{REALM}, algorithm={algorithm}, {OPAQUE}"])
     answer = credential.answer("GET", "/dir/index.html") or ""

@@ -89,5 +89,13 @@ def test_time_goes_on_where_timestamps_do_not(stamps: list[float | None], expect
     assert times(stamps) == sorted(times(stamps))
 
 
+def test_another_opening_of_the_source_goes_on_where_the_last_one_ended() -> None:
+    clock = Clock()
+    before = [clock.at(stamp, 100 + stamp) for stamp in (0, 0.1, 0.2)]
+    clock.begin_anew()
+    after = [clock.at(stamp, 100.3 + stamp) for stamp in (0, 0.1, 0.2)]
+    assert before + after == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, 0.5])
+
+
 def test_pictures_stored_out_of_order_never_step_back() -> None:
     assert times([0, 0.12, 0.04, 0.08, 0.24]) == [0, 0.12, 0.12, 0.12, 0.24]

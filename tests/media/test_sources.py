@@ -15,7 +15,7 @@ from gateway.media.sources import Rules, Source, parse, redirected
 
 CAMERAS = Rules(("192.168.1.0/24", "fd12::/16"), ("127.0.0.1:8554",), 8000, lambda: {"192.168.1.5", "fe80::5"})
 
-SCHEMES = (
+SCHEMES: tuple[object, ...] = (
     *("exec:ls", "exec:/bin/sh -c id", "EXEC:ls", "Exec:ls", " exec:ls", "exec :ls", "exec:%6cs", "%65xec:ls"),
     *(
         "exec://ls",
@@ -317,7 +317,7 @@ def test_no_connection_reaches_a_refused_address_by_whatever_name(listeners: lis
         for name in (host, "localhost", "camera.example"):
             source = Source("http", name, port, path="/")
             with pytest.raises(SourceError) as refused:
-                dial(source, Setup(networks=("0.0.0.0/0", "::/0")), lookup=lambda *_, at=host: [at])  # type: ignore[misc]
+                dial(source, Setup(networks=("0.0.0.0/0", "::/0")), lookup=lambda *_, at=host: [at])
             assert refused.value.code == "address"
         server.settimeout(0)
         with pytest.raises(BlockingIOError):

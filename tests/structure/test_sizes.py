@@ -32,6 +32,8 @@ CATCH_ALL = {
     ("gateway/engine/refresh.py", "_close"),  # an analyzer's close
     ("gateway/engine/hub.py", "Hub._live"),  # a defect of ours costs one session
     ("gateway/engine/supervisor.py", "Supervisor.run"),  # or one worker a restart
+    ("gateway/media/pull.py", "Pull._run"),  # or one camera its pictures
+    ("gateway/media/pool.py", "MediaPool._live"),  # or one media child a restart
 }
 # Tasks that no TaskGroup holds, and why.
 LOOSE_TASKS = {
@@ -40,6 +42,7 @@ LOOSE_TASKS = {
 # Deques that hold no traffic between tasks: an analyzer's memory, a client's own bookkeeping.
 DEQUES = {
     *("gateway/engine/mailbox.py", "analyzers/motion.py", "analyzers/_smoking_votes.py"),
+    *("analyzers/_crowd.py", "analyzers/_posture.py", "analyzers/_scenery.py", "analyzers/_speed.py"),
     *("gateway/commands/client_rules.py", "gateway/commands/stream_client.py"),
 }
 OTHER_QUEUES = {"asyncio.Queue", "queue.Queue", "queue.SimpleQueue", "multiprocessing.Queue", "janus.Queue"}

@@ -1,0 +1,71 @@
+"""Files are pulled at their own rate, once or again and again; the drawn yard as fast as it is wished."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import pytest
+
+from gateway.media.sources import parse
+from tests.media.pulling import pool, pull
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """A second at 10 fps, with B-frames as phones make them."""
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=10, options={"g": "5", "bf": "2"})
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for _ in range(10):
+            for packet in stream.encode(av.VideoFrame(160, 120, "yuv420p")):
+                out.mux(packet)
+        for packet in stream.encode(None):
+            out.mux(packet)
+    return path
+
+
+async def test_a_file_comes_at_its_own_rate_whole_and_ends(tmp_path: Path, clip: Path) -> None:
+    async with pool(tmp_path) as running:
+        _, watcher = pull(running, f"file://{clip}", fps=100)
+        await watcher.pictures(1)
+        began = time.monotonic()
+        await watcher.until(lambda: "ended" in watcher.states)
+        took = time.monotonic() - began
+    assert watcher.states == ["connecting", "online", "ended"]
+    assert len(watcher.shots) == 10
+    assert took > 0.6
+    assert {shot.captured_us for shot in watcher.shots} == {None}
+
+
+async def test_a_file_that_loops_begins_anew_and_its_time_goes_on(tmp_path: Path, clip: Path) -> None:
+    async with pool(tmp_path) as running:
+        _, watcher = pull(running, replace(parse(f"file://{clip}"), loop=True), fps=100)
+        await watcher.pictures(25)
+    assert watcher.states == ["connecting", "online"]
+    ats = [shot.at for shot in watcher.shots]
+    assert ats == sorted(ats)
+    assert ats[-1] > 1.5
+
+
+@pytest.mark.parametrize("text", ["", "no video at all", "#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:1/x.ts\n"])
+async def test_what_is_no_video_is_an_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.mp4"
+    path.write_text(text)
+    async with pool(tmp_path) as running:
+        _, watcher = pull(running, f"file://{path}")
+        await watcher.until(lambda: watcher.codes)
+    assert watcher.codes[0] == "file"
+
+
+async def test_the_drawn_yard_comes_as_fast_as_it_is_wished(tmp_path: Path) -> None:
+    async with pool(tmp_path) as running:
+        _, watcher = pull(running, "demo:", fps=5)
+        await watcher.pictures(1)
+        began = time.monotonic()
+        await watcher.pictures(5)
+        took = time.monotonic() - began
+    assert took == pytest.approx(1.0, abs=0.5)
