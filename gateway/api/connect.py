@@ -52,7 +52,7 @@ async def connect(request: Request, wish: ConnectRequest) -> dict[str, Any]:
     settings = hub_of(request).settings
     source = replace(parse(wish.stream_url), udp=wish.transport == "udp", loop=wish.loop)
     if source.local:
-        await asyncio.to_thread(_check_local, source, settings, admin=caller_of(request.scope).may("admin"))
+        source = await asyncio.to_thread(_local, source, settings, admin=caller_of(request.scope).may("admin"))
     elif source.host:
         await _check_address(source, settings)
     session = await open_stream(request, wish.model_copy(update={"name": wish.stream_name or wish.name}))
@@ -84,14 +84,16 @@ def _camera(request: Request, stream_id: str) -> Camera:
     return camera
 
 
-def _check_local(source: Source, settings: Settings, *, admin: bool) -> None:
-    """Files and devices of this machine. Raises `BadSource`."""
+def _local(source: Source, settings: Settings, *, admin: bool) -> Source:
+    """A file or device of this machine by its real path. Raises `BadSource`."""
     if not admin:
         raise BadSource("files and devices are pulled for admins only", code="source_scheme")
     if source.kind == "file":
         path = Path(source.path).resolve()
         if not any(path.is_relative_to(folder.expanduser().resolve()) for folder in settings.media.folders):
             raise BadSource("files are pulled from the folders in media.folders only", code="source_address")
+        return replace(source, path=str(path))
+    return source
 
 
 async def _check_address(source: Source, settings: Settings) -> None:

@@ -117,6 +117,7 @@ def _relayed(relay: Relay, source: Source, setup: Setup) -> Input:
         "protocol_whitelist": "tcp,udp,rtp",
         "fflags": "nobuffer",
         "analyzeduration": "2000000",
+        "fpsprobesize": "0",  # its rate is measured here; libav would watch it for a second or two first
         "user_agent": "framegate",
     }
 
@@ -132,7 +133,7 @@ def _body(answer: Answer, setup: Setup) -> Input:
     multipart = answer.kind.startswith("multipart/")
     if answer.kind in ("text/html", "application/json", "text/plain"):
         raise SourceError("protocol", f"the source sends {answer.kind}, no video")
-    options = {"strict_mime_boundary": "0"} if multipart else {"format_whitelist": FORMATS}
+    options = {"strict_mime_boundary": "0", "fpsprobesize": "0"} if multipart else {"format_whitelist": FORMATS}
     container = _opened(
         answer, setup, format="mpjpeg" if multipart else None, io_open=_refuse, buffer_size=2**15, options=options
     )
@@ -183,6 +184,8 @@ def _playlist(answer: Answer, setup: Setup, cuts: Cuts) -> Input:
 
 def _file(source: Source, setup: Setup) -> Input:
     try:
+        if not stat.S_ISREG(Path(source.path).stat().st_mode):  # opening a FIFO waits for ever
+            raise SourceError("file", "what is to be read is no file")
         file = Path(source.path).open("rb")  # noqa: SIM115 - the input closes it
     except OSError as error:
         raise SourceError("file", f"the file cannot be opened: {error.strerror}") from None

@@ -158,10 +158,8 @@ def _no_host() -> str:
 def redirected(source: Source, location: str) -> Source:
     """Where an answer sends. The credential goes along to the same host only. Raises `SourceError`."""
     try:
-        target = _network(urljoin(source.base.replace("rtsp", "http", 1) + source.path, location))
-        if source.kind == "rtsp" and "://" in location:
-            target = _network(location)
-    except BadSource as error:
+        target = _network(urljoin(source.base + source.path, location))
+    except (BadSource, ValueError) as error:
         raise SourceError("redirect", f"the source sends to an address that is not allowed: {error}") from None
     if target.kind != source.kind:
         raise SourceError("redirect", f"the source sends from {source.kind} to {target.kind}")

@@ -34,6 +34,7 @@ def refused(
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow
 def test_the_first_start_shows_a_token_in_a_box_and_the_second_only_where_it_is(tmp_path: Path) -> None:
     file = tmp_path / "data" / "secrets" / "auth_token"
     log = {"FRAMEGATE_LOG__FILE": str(tmp_path / "json.log"), "FRAMEGATE_LOG__LEVEL": "DEBUG"}

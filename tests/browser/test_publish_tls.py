@@ -16,7 +16,7 @@ from tests.browser.test_publish import pixels, sends_on, wait_for
 from tests.chromium import PHONE, opened
 from tests.server import SERVE, Server, running
 
-pytestmark = [pytest.mark.browser, pytest.mark.e2e]
+pytestmark = [pytest.mark.browser, pytest.mark.e2e, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,8 @@ CODE = """
 import os, sys
 from gateway import Analyzer, Result, hookimpl
 
+pytestmark = pytest.mark.slow
+
 class Word(Analyzer):
     name = "word"
 

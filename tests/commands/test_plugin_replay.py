@@ -22,6 +22,8 @@ from gateway.testing.subject import Announcer
 PLUGIN = """
 from gateway import Box, Detection, Result, Sighting, as_analyzer
 
+pytestmark = pytest.mark.slow
+
 @as_analyzer()
 def lamp(frame, memory):
     count = memory["count"] = memory.get("count", 0) + 1

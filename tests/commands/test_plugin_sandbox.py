@@ -28,6 +28,8 @@ CALLING = """
 import socket
 from gateway import Analyzer, Result, hookimpl
 
+pytestmark = pytest.mark.slow
+
 class Calling(Analyzer):
     name = "calling"
     permissions = PERMISSIONS

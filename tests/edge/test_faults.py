@@ -131,6 +131,7 @@ def phases(viewer: ClientConnection) -> list[str]:
     return [said["phase"] for said in pong(viewer) if said["type"] == "event"]
 
 
+@pytest.mark.slow
 def test_a_line_that_was_silent_for_a_moment_goes_on_where_it_was(tmp_path: Path, seen: str) -> None:
     """The same socket, the same publisher, the same event; nothing is shown twice."""
     settings = {"FRAMEGATE_PLUGINS": seen, "FRAMEGATE_STREAM__STALE_S": "0.5"}
@@ -180,6 +181,7 @@ def test_a_line_that_was_silent_for_too_long_costs_the_stream_and_another_one_be
 # --- delay and jitter ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_delay_and_jitter_cost_time_and_no_frame(server: Server) -> None:
     """A publisher that keeps to its credits sends at most four on such a line, all of which arrive in order."""
     stream_id, count = server.open(), 16

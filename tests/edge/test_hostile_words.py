@@ -13,7 +13,7 @@ from tests.pictures import picture
 from tests.server import Server, eventually, running
 from tests.sockets import socket_to
 
-pytestmark = [pytest.mark.browser, pytest.mark.e2e]
+pytestmark = [pytest.mark.browser, pytest.mark.e2e, pytest.mark.slow]
 
 TEMPLATES = [
     *("<script>hacked={}</script>", "<img src=x onerror=hacked={}>", "<svg onload=hacked={}>", "{{{{hacked={}}}}}"),

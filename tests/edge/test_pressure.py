@@ -166,6 +166,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.slow
 def test_a_gateway_that_stands_still_says_where_and_is_degraded_for_a_while(tmp_path: Path) -> None:
     settings = limits(HANG_S="0.5", DEGRADED_S="2")
     with running(tmp_path, command=(sys.executable, "-c", HANGS), **settings) as server:

@@ -354,6 +354,7 @@ def test_ranges_beyond_counting_cost_no_more_than_a_page(server: Server) -> None
     assert ask(server, request("/viewer/viewer.js", "Range: bytes=" + "0-0," * 50_000)).status == 431
 
 
+@pytest.mark.slow
 def test_nothing_that_a_peer_writes_breaks_a_line_of_the_log(locked: Server) -> None:
     chance, headers = Random(3), bearer(TOKEN)
     for _ in range(200):

@@ -106,6 +106,7 @@ async def test_a_death_in_a_call_is_told_by_name_and_its_frame_is_kept(tmp_path:
         assert how in (place / "job.json").read_text()
 
 
+@pytest.mark.slow
 async def test_with_the_default_limits_an_analyzer_that_always_crashes_ends_disabled(tmp_path: Path) -> None:
     async with at_work(tmp_path, restart_pause_s=0.1) as (hub, session):
         runner = hub.runners["frail"]

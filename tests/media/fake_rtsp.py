@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socketserver
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import Thread
@@ -36,7 +37,7 @@ class FakeCamera:
 
 
 @contextmanager
-def fake_camera(**answers: bytes) -> Iterator[FakeCamera]:
+def fake_camera(tls: ssl.SSLContext | None = None, **answers: bytes) -> Iterator[FakeCamera]:
     """A camera on a free port of this machine."""
     camera = FakeCamera(answers)
 
@@ -71,6 +72,8 @@ def fake_camera(**answers: bytes) -> Iterator[FakeCamera]:
 
     with Server(("127.0.0.1", 0), Handler) as server:
         camera.port = server.server_address[1]
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:

@@ -49,9 +49,10 @@ async def told(home: Path, address: str, *ports: int, until: int = 1) -> Watcher
     return watcher
 
 
+@pytest.mark.slow
 async def test_every_way_to_fail_has_its_word(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        cameras = {case: stack.enter_context(fake_camera(**answers)) for case, (answers, _, _) in CASES.items()}
+        cameras = {case: stack.enter_context(fake_camera(None, **answers)) for case, (answers, _, _) in CASES.items()}
         async with pool(tmp_path, *(camera.port for camera in cameras.values())) as running:
             pulled = {case: pull(running, f"rtsp://127.0.0.1:{camera.port}/x") for case, camera in cameras.items()}
             for _, watcher in pulled.values():
@@ -111,6 +112,7 @@ async def test_a_redirect_to_what_is_no_rtsp_address_is_an_error(tmp_path: Path,
     assert watcher.codes == ["redirect"]
 
 
+@pytest.mark.slow
 async def test_no_packet_goes_where_the_camera_says_that_its_media_come_from(tmp_path: Path) -> None:
     """libav would send RTCP to the `source` of a SETUP answer."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as victim:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,7 @@ async def test_a_file_comes_at_its_own_rate_whole_and_ends(tmp_path: Path, clip:
     assert {shot.captured_us for shot in watcher.shots} == {None}
 
 
+@pytest.mark.slow
 async def test_a_file_that_loops_begins_anew_and_its_time_goes_on(tmp_path: Path, clip: Path) -> None:
     async with pool(tmp_path) as running:
         _, watcher = pull(running, replace(parse(f"file://{clip}"), loop=True), fps=100)
@@ -57,6 +59,14 @@ async def test_what_is_no_video_is_an_error(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     async with pool(tmp_path) as running:
         _, watcher = pull(running, f"file://{path}")
+        await watcher.until(lambda: watcher.codes)
+    assert watcher.codes[0] == "file"
+
+
+async def test_a_pipe_is_no_file_to_wait_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    async with pool(tmp_path) as running:
+        _, watcher = pull(running, f"file://{tmp_path}/pipe")
         await watcher.until(lambda: watcher.codes)
     assert watcher.codes[0] == "file"
 

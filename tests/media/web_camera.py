@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,8 +101,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def web_camera(folder: Path | None = None) -> Iterator[WebCamera]:
+def web_camera(folder: Path | None = None, tls: ssl.SSLContext | None = None) -> Iterator[WebCamera]:
     with WebCamera(folder) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:

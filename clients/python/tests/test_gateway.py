@@ -232,6 +232,7 @@ async def test_the_gateway_tells_about_itself(client: AsyncClient) -> None:
     assert raised.value.code == "unknown_analyzer"
 
 
+@pytest.mark.slow
 async def test_a_restart_in_mid_stream_is_survived_by_who_opened_the_stream(tmp_path: Path) -> None:
     """The gateway keeps no stream over a restart: its publisher opens another one; who has only the id is told."""
     over = threading.Event()
