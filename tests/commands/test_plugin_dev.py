@@ -25,11 +25,11 @@ from gateway.commands.saved import SavedFile
 from tests.pictures import picture
 from tests.server import eventually, running
 
+pytestmark = pytest.mark.slow
+
 CODE = """
 import os, sys
 from gateway import Analyzer, Result, hookimpl
-
-pytestmark = pytest.mark.slow
 
 class Word(Analyzer):
     name = "word"

@@ -19,10 +19,10 @@ from gateway.testing.recording import Recording, compare
 from gateway.testing.replaying import replay
 from gateway.testing.subject import Announcer
 
+pytestmark = pytest.mark.slow
+
 PLUGIN = """
 from gateway import Box, Detection, Result, Sighting, as_analyzer
-
-pytestmark = pytest.mark.slow
 
 @as_analyzer()
 def lamp(frame, memory):

@@ -19,6 +19,8 @@ from gateway.settings import Settings
 from gateway.testing.rules import BY_ID, DENIED
 from gateway.testing.sandbox import told
 
+pytestmark = pytest.mark.slow
+
 enforced = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() not in seccomp.ARCHITECTURES or landlock.abi() < 1,
     reason="this system confines no worker",
@@ -27,8 +29,6 @@ enforced = pytest.mark.skipif(
 CALLING = """
 import socket
 from gateway import Analyzer, Result, hookimpl
-
-pytestmark = pytest.mark.slow
 
 class Calling(Analyzer):
     name = "calling"
