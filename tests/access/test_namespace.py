@@ -16,7 +16,7 @@ import pytest
 from tests.access.door import TOKEN
 from tests.server import SERVE, running
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 HERE, THERE = "10.213.77.1", "10.213.77.2"
 

@@ -46,6 +46,7 @@ def seconds(event: Event) -> float:
 
 
 @pytest.mark.parametrize("bag", [LEFT, SUITCASE], ids=["a thing without a class", "a suitcase"])
+@pytest.mark.slow
 def test_the_clocks_count_from_when_the_owner_has_left(bag: Bag) -> None:
     seen = events(Scene([LEAVER], [bag]))
     assert types(seen) == ALARMS
@@ -65,6 +66,7 @@ def test_a_bag_stays_though_the_detector_sees_it_no_more() -> None:
     assert types(seen) == ALARMS
 
 
+@pytest.mark.slow
 def test_a_bag_that_is_seen_now_and_then_is_one_bag() -> None:
     seen = events(Scene([LEAVER], [replace(SUITCASE, score=0.15, seen=lambda at: int(at * 5) % 2 == 0)]))
     assert types(seen) == ALARMS
@@ -96,6 +98,7 @@ def test_an_owner_who_passes_by_has_not_come_back() -> None:
     assert types(events(Scene([passer], [SUITCASE]))) == ALARMS
 
 
+@pytest.mark.slow
 def test_owner_distance_is_in_bag_heights() -> None:
     """He stops four bag heights away and waits there."""
     waiter = Person([*LEAVER.path[:3], (12, 159 + 4 * 24 + 13, 150), (24, 159 + 4 * 24 + 13, 150)])
@@ -132,6 +135,7 @@ def test_a_thief_is_not_the_owner() -> None:
 
 
 @pytest.mark.parametrize("path", ["in sight all the time", "gone for a while"])
+@pytest.mark.slow
 def test_an_owner_who_takes_it_back_is_the_owner(path: str) -> None:
     away = [(13.0, 310.0, 150.0)] if path == "in sight all the time" else [(13.0, 345.0, 150.0), (19.0, 345.0, 150.0)]
     back = Person([*LEAVER.path[:3], *away, (24, 160, 150), (26, 160, 150), (29.5, 20, 150)])
@@ -189,6 +193,7 @@ def shadow(soft: bool) -> Any:
 
 
 @pytest.mark.parametrize("soft", [True, False])
+@pytest.mark.slow
 def test_a_shadow_is_no_thing(soft: bool) -> None:
     assert told(Scene([LEAVER], light=shadow(soft))) == []
 
@@ -256,6 +261,7 @@ def test_a_bag_survives_a_camera_that_is_covered_for_a_while() -> None:
     assert seconds(begun(seen, "abandoned")) == pytest.approx(LEAVES + 8, abs=1.5)
 
 
+@pytest.mark.slow
 def test_sessions_know_nothing_of_each_other() -> None:
     scenes = [Scene([LEAVER], [SUITCASE], seconds=22), Scene([], seed=3, seconds=22)]
     tracks, bags = TracksAnalyzer(TracksAnalyzer.Options()), BagsAnalyzer(BagsOptions(unattended_s=3, abandoned_s=8))

@@ -170,6 +170,7 @@ def wait_for_picture(page: Any) -> None:
 # --- pictures and boxes ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_boxes_are_drawn_on_the_very_picture_they_belong_to(page: Any) -> None:
     with serving(ScriptedGateway(door=moving(late, quick))) as base:
         open_viewer(page, base)
@@ -198,6 +199,7 @@ def test_pictures_are_shown_plain_while_no_analyzer_reports(page: Any, analyzers
         assert [sample["box"] for sample in page.evaluate(SAMPLE, 5)] == [None] * 5
 
 
+@pytest.mark.slow
 def test_pictures_go_on_plain_when_the_analyzers_fall_silent(page: Any) -> None:
     with serving(ScriptedGateway(door=moving(lambda seq: result(seq) if seq < 20 else None))) as base:
         open_viewer(page, base)
@@ -248,6 +250,7 @@ def test_the_viewer_asks_for_binary_pictures(page: Any) -> None:
 # --- connection ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_restart_is_survived_and_told(page: Any) -> None:
     async def restarting(peer: WebSocket) -> None:
         if gateway.sockets == 1:
@@ -301,6 +304,7 @@ def test_an_unknown_stream_is_called_unknown(page: Any) -> None:
 # --- panels ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_analyzers_are_listed_with_their_state_and_what_they_see(page: Any) -> None:
     states = {"smoking": {"state": "loading"}, "bags": {"state": "failed", "reason": "no weights"}}
     message = result(0, measures={"count": 1})
@@ -338,6 +342,7 @@ def test_an_event_is_one_line_from_new_to_end(page: Any) -> None:
         assert lines.nth(1).get_by_role("link").get_attribute("href") == f"{base}/stream/door/snapshot.jpg"
 
 
+@pytest.mark.slow
 def test_labels_are_text_and_never_markup(page: Any) -> None:
     hostile = "<img src=x onerror=alert(1)><b>bold</b>"
     messages = [
@@ -370,6 +375,7 @@ def test_messages_can_be_paused_and_copied(page: Any) -> None:
 # --- people ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nothing_sticks_out_of_a_phone(page: Any) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     messages = [result(0), event("a", "new", label="x" * 64, zones=["z" * 48])]
@@ -390,6 +396,7 @@ def test_the_keyboard_alone_chooses_a_stream(page: Any) -> None:
         wait_for_picture(page)
 
 
+@pytest.mark.slow
 def test_every_control_has_a_name(page: Any) -> None:
     with serving(ScriptedGateway(door=sending(result(0)))) as base:
         open_viewer(page, base)
@@ -453,6 +460,7 @@ PUBLISH = """async ({ base, id }) => {
 }"""
 
 
+@pytest.mark.slow
 def test_a_page_publishes_and_another_watches_through_the_real_gateway(page: Any, tmp_path: Path) -> None:
     with real_gateway(tmp_path) as base:
         stream = httpx2.post(f"{base}/stream/request", json={"analyzers": ["motion"], "grace_s": 0}).json()

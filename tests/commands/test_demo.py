@@ -95,6 +95,7 @@ def test_a_missing_motion_is_exit_1_without_a_long_wait(environment: dict[str, s
     assert time.monotonic() - began < 25
 
 
+@pytest.mark.slow
 def test_a_gateway_that_dies_is_exit_1_and_said(environment: dict[str, str]) -> None:
     arguments = command("--json", "--seconds", "30", "--port", str(free_port()))
     with subprocess.Popen(
@@ -155,6 +156,7 @@ def read_until(terminal: int, text: str | None, seconds: float = 60) -> str:
     return shown
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_with_a_report_and_leaves_nothing_behind(environment: dict[str, str]) -> None:
     port = free_port()
     with socket.socket() as other:
@@ -173,6 +175,7 @@ def test_ctrl_c_ends_it_with_a_report_and_leaves_nothing_behind(environment: dic
     assert [pid for pid in family if psutil.pid_exists(pid)] == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_it_starts_leaves_nothing_behind(environment: dict[str, str]) -> None:
     with on_a_terminal(environment, "--port", str(free_port())) as (demo, terminal):
         time.sleep(1.0)

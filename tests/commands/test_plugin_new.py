@@ -16,6 +16,8 @@ from gateway.commands.plugin_new import LICENCES, New, plugin_new
 from gateway.engine.plugins import PluginSpec, load
 from gateway.version import __version__
 
+pytestmark = pytest.mark.slow
+
 
 def made(folder: Path, name: str = "door-watch", **wish: str) -> Path:
     assert plugin_new(New(name, folder, **wish)) == 0  # type: ignore[arg-type]

@@ -16,6 +16,8 @@ from gateway.settings import Settings
 from gateway.testing.rules import BY_ID, RULES
 from tests.structure.source import ROOT
 
+pytestmark = pytest.mark.slow
+
 BAD = ROOT / "tests" / "bad_plugins"
 EXAMPLE = ROOT / "examples" / "framegate-brightness" / "framegate_brightness.py"
 

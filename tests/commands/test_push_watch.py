@@ -19,7 +19,7 @@ from gateway.commands.child import HOST, gateway_process
 from tests.commands.test_demo import free_port
 from tests.commands.test_sources import write_video
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
 @asynccontextmanager

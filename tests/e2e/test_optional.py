@@ -16,7 +16,7 @@ import pytest
 from tests.analyzers.vision_endpoint import VisionEndpoint, vision_endpoint
 from tests.server import Server, eventually, running
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 KEY = "sk-secret-of-the-operator"
 

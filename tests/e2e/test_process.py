@@ -49,6 +49,7 @@ def gone(processes: list[psutil.Process]) -> bool:
     return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
 
 
+@pytest.mark.slow
 def test_the_gateway_itself_maps_no_picture_library_but_its_workers_do(tmp_path: Path, models_dir: str) -> None:
     with running(tmp_path, FRAMEGATE_MODELS_DIR=models_dir) as server:
         stream_id = server.http.post("/stream/request").json()["stream_id"]
@@ -73,6 +74,7 @@ def _all_ran(server: Server, stream_id: str, camera: object) -> bool:
 # --- SIGTERM ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_sigterm_tells_every_client_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         stream_id = server.open(analyzers=["motion"])
@@ -114,6 +116,7 @@ def test_sigterm_tells_every_client_and_leaves_nothing_behind(tmp_path: Path) ->
         assert "Traceback" not in server.log
 
 
+@pytest.mark.slow
 def test_while_draining_nobody_is_let_in(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         stream_id = server.open()
@@ -158,6 +161,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         eventually(lambda: gone(children), within_s=5)
 
 
+@pytest.mark.slow
 def test_kill_9_leaves_no_child(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         stream_id = server.open(analyzers=["motion"])
@@ -170,6 +174,7 @@ def test_kill_9_leaves_no_child(tmp_path: Path) -> None:
         eventually(lambda: gone(children), within_s=5)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_started_again_and_the_streams_live_on(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         stream_id = server.open(analyzers=["motion"])
@@ -188,6 +193,7 @@ def test_a_worker_that_dies_is_started_again_and_the_streams_live_on(tmp_path: P
         assert server.http.get(f"/stream/{stream_id}/snapshot.jpg?width=320").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_picture_worker_that_dies_costs_one_picture_and_no_stream(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         stream_id = server.open()
@@ -213,6 +219,7 @@ def test_a_stalled_viewer_is_reset_within_12_s_and_the_others_lose_nothing(serve
     _outlive_stalled_viewers(server, within_s=12)
 
 
+@pytest.mark.slow
 def test_the_gateway_itself_resets_a_stalled_viewer_and_does_not_leave_it_to_the_kernel(tmp_path: Path) -> None:
     with running(tmp_path, FRAMEGATE_LIMITS__VIEWER_STALL_S="1") as server:
         _outlive_stalled_viewers(server, within_s=6)  # the kernel alone would take 10

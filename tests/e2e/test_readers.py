@@ -19,7 +19,7 @@ from tests.pictures import COLOURS, colour_at, colour_of, picture, pixels
 from tests.server import Server, eventually
 from tests.sockets import socket_to
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 SIZE = (320, 240)
 

@@ -91,6 +91,7 @@ def supervisor_of(hub: Hub) -> Supervisor:
 
 
 @pytest.mark.parametrize(("seq", "how"), [(1, "killed by SIGSEGV"), (2, "exit code 3")])
+@pytest.mark.slow
 async def test_a_death_in_a_call_is_told_by_name_and_its_frame_is_kept(tmp_path: Path, seq: int, how: str) -> None:
     async with at_work(tmp_path, quarantine=True) as (hub, session):
         await outcome(hub, session, 0)
@@ -125,6 +126,7 @@ async def test_an_analyzer_that_exits_while_it_is_loaded_ends_disabled_and_the_o
         assert "pid" in (await outcome(hub, session, 0))["measures"]
 
 
+@pytest.mark.slow
 async def test_a_call_in_which_a_worker_grows_beyond_twice_its_limit_is_ended(tmp_path: Path) -> None:
     async with at_work(tmp_path, memory_mb=200) as (hub, session):
         await outcome(hub, session, 0)
@@ -145,6 +147,7 @@ async def test_a_worker_that_holds_too_much_after_a_frame_is_started_anew(tmp_pa
         assert 0 < supervisor_of(hub).describe()["memory_bytes"] < 200 * 2**20
 
 
+@pytest.mark.slow
 async def test_an_idle_worker_that_was_stopped_is_found_and_replaced(tmp_path: Path) -> None:
     async with at_work(tmp_path, ping_s=0.5) as (hub, session):
         pid = int((await outcome(hub, session, 0))["measures"]["pid"])

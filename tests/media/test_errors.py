@@ -62,6 +62,7 @@ async def test_every_way_to_fail_has_its_word(tmp_path: Path) -> None:
     assert {case: camera.most_open for case, camera in cameras.items()} == dict.fromkeys(CASES, 1)
 
 
+@pytest.mark.slow
 async def test_a_port_where_nobody_listens_is_refused_and_tried_again_one_attempt_at_a_time(tmp_path: Path) -> None:
     port = free_port()
     watcher = await told(tmp_path, f"rtsp://127.0.0.1:{port}/x", port, until=2)
@@ -83,6 +84,7 @@ async def test_a_wrong_password_is_tried_once_and_then_left_for_a_minute(tmp_pat
 
 
 @pytest.mark.parametrize("place", ["127.0.0.1", "localhost", "[::1]", "127.8.9.1"])
+@pytest.mark.slow
 async def test_a_redirect_to_a_refused_address_is_not_followed(tmp_path: Path, place: str) -> None:
     family, host = (socket.AF_INET6, "::1") if place == "[::1]" else (socket.AF_INET, place)
     with socket.create_server((host, 0), family=family) as listener:
@@ -106,6 +108,7 @@ async def test_a_redirect_to_an_allowed_address_is_followed_three_times_at_most(
 
 
 @pytest.mark.parametrize("location", ["http://127.0.0.1/", "file:///etc/passwd", "rtsp://127.1/", "exec:ls"])
+@pytest.mark.slow
 async def test_a_redirect_to_what_is_no_rtsp_address_is_an_error(tmp_path: Path, location: str) -> None:
     with fake_camera(OPTIONS=status(302, f"Location: {location}")) as camera:
         watcher = await told(tmp_path, f"rtsp://127.0.0.1:{camera.port}/x", camera.port)

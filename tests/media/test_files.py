@@ -29,6 +29,7 @@ def clip(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 async def test_a_file_comes_at_its_own_rate_whole_and_ends(tmp_path: Path, clip: Path) -> None:
     async with pool(tmp_path) as running:
         _, watcher = pull(running, f"file://{clip}", fps=100)
@@ -54,6 +55,7 @@ async def test_a_file_that_loops_begins_anew_and_its_time_goes_on(tmp_path: Path
 
 
 @pytest.mark.parametrize("text", ["", "no video at all", "#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:1/x.ts\n"])
+@pytest.mark.slow
 async def test_what_is_no_video_is_an_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.mp4"
     path.write_text(text)
@@ -71,6 +73,7 @@ async def test_a_pipe_is_no_file_to_wait_for(tmp_path: Path) -> None:
     assert watcher.codes[0] == "file"
 
 
+@pytest.mark.slow
 async def test_the_drawn_yard_comes_as_fast_as_it_is_wished(tmp_path: Path) -> None:
     async with pool(tmp_path) as running:
         _, watcher = pull(running, "demo:", fps=5)

@@ -22,6 +22,7 @@ async def watched(home: Path, camera: WebCamera, path: str, count: int = 3, **ho
     return watcher
 
 
+@pytest.mark.slow
 async def test_motion_jpeg_passes_through_as_it_came(tmp_path: Path) -> None:
     with web_camera() as camera:
         watcher = await watched(tmp_path, camera, "/mjpeg", 6)
@@ -50,6 +51,7 @@ async def test_a_png_becomes_a_jpeg(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/basic", "/digest"])
+@pytest.mark.slow
 async def test_the_credential_is_sent_when_it_is_asked_for(tmp_path: Path, path: str) -> None:
     with web_camera() as camera:
         watcher = await watched(tmp_path, camera, path, 2, user="u:p@")
@@ -66,6 +68,7 @@ async def test_the_credential_is_sent_when_it_is_asked_for(tmp_path: Path, path:
         ("/mute", "lost", "timeout"),
     ],
 )
+@pytest.mark.slow
 async def test_every_way_to_fail_has_its_word(tmp_path: Path, path: str, state: str, code: str) -> None:
     with web_camera() as camera:
         watcher = await watched(tmp_path, camera, path)
@@ -80,6 +83,7 @@ async def test_a_redirect_is_followed_to_where_it_may(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["another port", "itself", "a file"])
+@pytest.mark.slow
 async def test_a_redirect_to_where_it_must_not_is_refused_before_a_connection(tmp_path: Path, kind: str) -> None:
     with web_camera() as camera, socket.create_server(("127.0.0.1", 0)) as victim:
         victim.settimeout(0)
@@ -108,6 +112,7 @@ def segments(folder: Path) -> None:
             out.mux(packet)
 
 
+@pytest.mark.slow
 async def test_a_playlist_is_read_with_its_segments_at_its_own_rate(tmp_path: Path) -> None:
     segments(tmp_path)
     with web_camera(tmp_path) as camera:
@@ -122,6 +127,7 @@ async def test_a_playlist_is_read_with_its_segments_at_its_own_rate(tmp_path: Pa
 @pytest.mark.parametrize(
     "target", ["http://127.0.0.1:{port}/x.ts", "file:///etc/passwd", "http://localhost:{port}/x.ts"]
 )
+@pytest.mark.slow
 async def test_a_playlist_that_points_elsewhere_is_refused(tmp_path: Path, target: str) -> None:
     with web_camera(tmp_path) as camera, socket.create_server(("127.0.0.1", 0)) as victim:
         victim.settimeout(0)
@@ -133,6 +139,7 @@ async def test_a_playlist_that_points_elsewhere_is_refused(tmp_path: Path, targe
             victim.accept()
 
 
+@pytest.mark.slow
 async def test_a_body_that_is_a_playlist_in_disguise_opens_nothing(tmp_path: Path) -> None:
     with web_camera(tmp_path) as camera, socket.create_server(("127.0.0.1", 0)) as victim:
         victim.settimeout(0)

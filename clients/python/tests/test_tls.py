@@ -17,6 +17,8 @@ from framegate_client import AsyncClient, Client, Frame, Unauthenticated, Unreac
 from tests.pictures import colour_of, picture
 from tests.server import SERVE, Server, running
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "a-static-token-of-the-client-7"
 COLOURS = ["red", "green", "blue"]
 PRINTED = re.compile(r"The certificate (\S+) has the SHA-256 fingerprint\s+([0-9A-F:]{95})")
