@@ -13,6 +13,7 @@ import re
 import secrets
 import select
 import socket
+import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Thread
@@ -108,8 +109,8 @@ class Relay:
                     return
                 self._from_near += chunk
                 self._hear_libav(far)
-            if far in ready:
-                if not (chunk := far.recv(CHUNK)):
+            if far in ready and (chunk := _received(far)) is not None:
+                if not chunk:
                     self._miss("ended", "closed the connection instead of an answer")
                     return
                 self._from_far += chunk
@@ -196,6 +197,20 @@ class Relay:
         if b"multicast" in text.lower():
             raise SourceError("protocol", "the source answers with multicast, which is not taken")
         return text + b";source=" + self._line.address.encode() if b"server_port" in text.lower() else text
+
+
+def _received(far: socket.socket) -> bytes | None:
+    """What is there now; None if TLS had only words of its own, as the session tickets after a handshake (RFC 8446
+    section 4.6.1): waiting for more would leave libav's question unread.
+    """
+    patience_s = far.gettimeout()
+    far.setblocking(False)
+    try:
+        return far.recv(CHUNK)
+    except ssl.SSLWantReadError:
+        return None
+    finally:
+        far.settimeout(patience_s)
 
 
 def _message(data: bytearray) -> bytes:
