@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 from analyzers._bodies import EDGE, Body
 
 if TYPE_CHECKING:
-    from analyzers._bag_places import Template
     from analyzers._scenery import Scenery
+    from analyzers._templates import Template
 
 UPRIGHT = (
     1.3  # height by width of somebody who stands, 1.5 from a camera that looks down by 45 degrees, more from others

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from analyzers._bag_places import Template
 from analyzers._bodies import Body
+from analyzers._templates import Template
 from gateway import Box
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from analyzers._bodies import Sight
 from analyzers._crowd import Surge
-from analyzers._face_cuts import Scene
+from analyzers._cuts import Scene
 from analyzers._hours import Hours
 from analyzers._posture import Fallen, Falls, View
 from analyzers._scenery import SIDE, Scenery

@@ -16,17 +16,17 @@ import cv2
 
 from analyzers._bag_background import SIDE, Background
 from analyzers._bag_people import SURE, People
-from analyzers._bag_places import Template
 from analyzers._bag_rules import Sight, View
 from analyzers._belongings import Belongings, Rules
+from analyzers._templates import Template
 from analyzers._thumbnail import thumbnail
 from gateway import Analyzer, Box, Detection, Frame, Result, SessionInfo, Sighting, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from analyzers._bag_places import Grey
     from analyzers._bag_rules import Belonging, Removal
+    from analyzers._templates import Grey
 
 STEP_S = 0.19  # a look about every 0.2 s: bags do not hurry, and five frames a second say what 25 do
 LOOK_SIDE = 640  # px of the longer side of the picture in which places are compared

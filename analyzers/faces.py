@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyzers import _face_engine, _face_insightface
+from analyzers._cuts import Scene
 from analyzers._face_align import align, from_png, to_png
-from analyzers._face_cuts import Scene
 from analyzers._face_engine import ENGINES, Engine, OnnxEngine
 from analyzers._face_quality import judge
 from analyzers._face_ties import tie

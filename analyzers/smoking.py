@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from analyzers._detector import STRIDE, Detector, Selection
 from analyzers._smoking_evidence import Surroundings, agreed, is_act
@@ -27,6 +28,7 @@ OWN = "smoking_own.onnx"  # what `framegate models train smoking` makes
 KNOWN = {"cigarette_yolov8n_e16.onnx": 0.4, "cigarette_yolov8n.onnx": 0.25}
 PREFERRED = (OWN, *KNOWN)
 OTHER_WEIGHTS = 0.4
+TRAINED_SIDE = 416  # px; of the known ones, and what `framegate models train` takes unless told otherwise
 LEAST_OWN, MOST_OWN = 0.05, 0.9  # a card that says anything else is not believed
 
 PERSON_SCORE = 0.35  # persons without an id that are weaker are mostly furniture
@@ -159,6 +161,13 @@ class SmokingAnalyzer(Analyzer):
     @classmethod
     def weights(cls, options: SmokingOptions) -> tuple[Path]:
         return (find_weights(options.model, PREFERRED),)
+
+    @classmethod
+    def alone(cls, options: SmokingOptions) -> dict[str, Any]:
+        """Options of `objects` under which it tells what the weights alone see in a whole picture."""
+        weights = find_weights(options.model, PREFERRED)
+        score = threshold(options.sensitivity, weights)
+        return {"model": str(weights), "confidence": score, "side": TRAINED_SIDE, "labels": options.prompts}
 
     def open(self, session: SessionInfo) -> _Memory:
         score = threshold(session.options.sensitivity, self._weights)

@@ -7,7 +7,7 @@ of four wheels and of two.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 PERSON = "person"
 GROUPS = (("backpack", "handbag", "suitcase"), ("car", "truck", "bus"), ("bicycle", "motorcycle"))
 PRESENT_S = 1.0  # somebody hidden for no longer is still counted as there
+SURE = 0.5  # mean score lately, from which somebody is counted though he stands still; detectors give most persons more
+MOVED = 0.25  # own heights over the path kept, some seconds; half a step, which no trembling of a box makes
+PART = 0.7  # of a box inside a surer person's; somebody beside him has half of his box to himself
+CHIN = 0.15  # of a person's height below his crown; heads are a 7.5th of it
 
 
 @dataclass(frozen=True)
@@ -59,16 +63,30 @@ class TracksAnalyzer(Analyzer):
     def analyze(self, frame: Frame, memory: Tracker) -> Result:
         memory.aspect = frame.width / frame.height
         seen = frame.results["objects"]
-        tracks = memory.update(seen.detections, frame.at, faint=seen.faint)
+        parts = _parts(seen.detections)
+        whole = [one for one in seen.detections if one not in parts]
+        tracks = memory.update(whole, frame.at, faint=(*parts, *seen.faint))
         by_detection = {id(track.detection): track for track in tracks if track.detection is not None}
         strong = [_named(one, by_detection.get(id(one)), memory.aspect) for one in seen.detections]
         weak = [_named(one, by_detection.get(id(one)), memory.aspect) for one in seen.faint]
         hidden = [_predicted(track) for track in tracks if track.detection is None and track.box.area > 0]
         return Result(
             detections=(*strong, *(one for one in weak if one.track_id is not None)),
-            measures=_measures(tracks),
+            measures=_measures(tracks, memory.aspect),
             faint=(*hidden, *(one for one in weak if one.track_id is None)),
         )
+
+
+def _parts(found: Sequence[Detection]) -> list[Detection]:
+    """Boxes in a surer person's box, from his chin down: mostly his arm or his legs. They continue tracks, and begin
+    none: a child who came into view beside an adult is followed before him, too."""
+    persons = [one for one in found if one.label == PERSON]
+    return [one for one in persons if any(_is_part(one, other) for other in persons)]
+
+
+def _is_part(one: Detection, other: Detection) -> bool:
+    below_chin = one.box.y1 - other.box.y1 >= CHIN * other.box.height
+    return one.score < other.score and below_chin and one.box.intersection(other.box) >= PART * one.box.area
 
 
 def _named(detection: Detection, track: Track | None, aspect: float) -> Detection:
@@ -90,10 +108,18 @@ def _speed(track: Track, aspect: float) -> float:
     return math.hypot(x * aspect, y) / max(track.box.height, 0.01)
 
 
-def _measures(tracks: Iterable[Track]) -> dict[str, float]:
+def _measures(tracks: Iterable[Track], aspect: float) -> dict[str, float]:
     """Persons, and all things followed, that are there now."""
     there = [track for track in tracks if track.unseen_s <= PRESENT_S]
-    return {"persons": sum(track.label == PERSON for track in there), "tracks": len(there)}
+    persons = [track for track in there if track.label == PERSON and not _is_furniture(track, aspect)]
+    return {"persons": len(persons), "tracks": len(there)}
+
+
+def _is_furniture(track: Track, aspect: float) -> bool:
+    """Whether the detector doubts that this is a person, and it does not move either: a sign, a coat on its hook."""
+    (_, x, y), (_, x0, y0) = track.path[-1], track.path[0]
+    moved = math.hypot((x - x0) * aspect, y - y0) / max(track.box.height, 0.01)
+    return track.score < SURE and moved < MOVED
 
 
 @hookimpl

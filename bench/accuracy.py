@@ -1,6 +1,7 @@
 """How right the analyzers are: labelled clips and pictures through the real pipeline, all with the default options.
 
     python -m bench.accuracy [SUITE] [--media DIR] [--variant core] [--quick] [--jobs N] [--json FILE] [--markdown]
+    python -m bench.accuracy --tables FILE ...      the tables of runs that left these JSON files
 
 The same as `framegate evaluate`, but without this machine's framegate.toml: of the settings only FRAMEGATE_MODELS_DIR
 counts. Exit code 1 if a check fails. docs/accuracy.md says what is checked, and what the figures mean.
@@ -12,11 +13,15 @@ import argparse
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from gateway.commands.evaluate import MEDIA, Wish, evaluate
+from gateway.evaluation.examination import Outcome
+from gateway.evaluation.report import markdown
+from gateway.evaluation.verdict import Check, Verdict
 from gateway.settings import load
 
 MODELS = "FRAMEGATE_MODELS_DIR"
@@ -24,6 +29,9 @@ MODELS = "FRAMEGATE_MODELS_DIR"
 
 def main() -> int:
     options = _options()
+    if options.tables:
+        print(markdown(_read(options.tables)))
+        return 0
     media = options.media or Path(os.environ.get(MEDIA, ""))
     if not os.environ.get(MODELS) or not (options.media or os.environ.get(MEDIA)):
         print(f"accuracy: skipped, {MODELS} or {MEDIA} is not set")
@@ -45,7 +53,20 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", action="store_true")
+    parser.add_argument("--tables", type=Path, nargs="+")
     return parser.parse_args()
+
+
+def _read(files: Sequence[Path]) -> Outcome:
+    """The verdicts of earlier runs; of those on the same thing the last."""
+    kept: dict[tuple[str, str, str], Verdict] = {}
+    for file in files:
+        for item in json.loads(file.read_text())["verdicts"]:
+            known = {name: item[name] for name in Verdict.__slots__ if name not in ("checks", "delays")}
+            checks = tuple(Check(**check) for check in item["checks"])
+            verdict = Verdict(**known, checks=checks, delays=tuple(item["delays"]))
+            kept[verdict.suite, verdict.item, verdict.variant] = verdict
+    return Outcome(list(kept.values()))
 
 
 def _evaluated(wish: Wish, copy: Path | None) -> tuple[int, dict[str, Any]]:

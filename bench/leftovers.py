@@ -37,7 +37,7 @@ class Traces:
         children = gateway.children(recursive=True)
         return cls(
             processes=len(relatives(server.folder) | {child.pid for child in children}),
-            zombies=sum(child.status() == psutil.STATUS_ZOMBIE for child in children),
+            zombies=sum(map(_zombie, children)),
             threads=gateway.num_threads(),
             descriptors=gateway.num_fds(),
             shared_memory=len(shared_memory()),
@@ -48,6 +48,13 @@ class Traces:
         """What there is more of than before."""
         then = asdict(before)
         return {name: count - then[name] for name, count in asdict(self).items() if count > then[name]}
+
+
+def _zombie(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:  # it has just gone
+        return False
 
 
 def settled(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gateway.analyzer import Analyzer, SessionInfo
+from gateway.connector import Capture, Connector, Demand, SourceFailed
 from gateway.errors import GatewayError
 from gateway.events import Event
 from gateway.frame import Frame
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Analyzer",
     "Box",
+    "Capture",
+    "Connector",
+    "Demand",
     "Detection",
     "Event",
     "FaceEmbedding",
@@ -38,6 +42,7 @@ __all__ = [
     "Result",
     "SessionInfo",
     "Sighting",
+    "SourceFailed",
     "StudiedFace",
     "Track",
     "Tracker",

@@ -13,6 +13,7 @@ import ipaddress
 import re
 from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from urllib.parse import parse_qsl
 
@@ -33,6 +34,7 @@ from gateway.credentials import (
     is_stream_token,
 )
 from gateway.engine.admission import group_of
+from gateway.engine.clips import Clips
 from gateway.engine.refusals import Refusals
 from gateway.errors import GatewayError, NoCredential, NotFound, TooManyAttempts, WrongScope
 from gateway.permissions import SOCKET, Row
@@ -44,6 +46,7 @@ FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-p
 TOKEN_NAMES = {"token", "access_token", "auth_token", "api_key", "ticket", "stream_token"}
 TOKEN_LIKE = re.compile(r"fg[a-z]_[A-Za-z0-9_-]{16,}")
 TICKET_PROTOCOL = "ticket."
+WEBRTC = re.compile(r"/stream/{stream_id}/wh[ie]p(/{call_id})?")
 LONGEST = 8192  # characters of a credential that is looked at
 LAST_WORDS_S = 2.0  # for a connection whose credential was taken back
 UNREADABLE = "\x00"  # a secret that nothing matches
@@ -73,6 +76,7 @@ class Access:
         self._open = is_open(settings)
         self._origins = settings.allowed_origins
         self._refusals: Refusals = api.state.hub.admission.refusals
+        self._clips: Clips = api.state.hub.clips
 
     @cached_property
     def _routes(self) -> Routes:
@@ -103,12 +107,19 @@ class Access:
         method = SOCKET if scope["type"] == "websocket" else scope["method"]
         local = self._open and _is_local(scope, headers)
         self._refuse_token_in_query(scope, strict=not local)
-        found = self._routes.find(method, path_below_root(scope)) or Found(None, "", None)
+        found = self._found(method, path_below_root(scope))
         caller, stream_id = self._caller(scope, headers, found, local=local)
         self._permit(scope, caller, found, stream_id)
         if caller.ambient and method not in SAFE:
             self._refuse_foreign_page(caller, headers, method)
         return caller, stream_id
+
+    def _found(self, method: str, path: str) -> Found:
+        """The route, with the stream that it is about; of an event that nobody knows, a stream that nobody has."""
+        found = self._routes.find(method, path) or Found(None, "", None)
+        if found.event_id is None:
+            return found
+        return replace(found, stream_id=self._clips.stream_of(found.event_id) or "")
 
     def _permit(self, scope: Scope, caller: Caller, found: Found, stream_id: str | None) -> None:
         row = found.row
@@ -123,7 +134,7 @@ class Access:
         if row is None or caller.may(row.permission, stream_id):
             return
         if stream_id is not None and not caller.sees(stream_id):
-            raise NotFound("there is no such stream")
+            raise NotFound(f"there is no such {'stream' if found.event_id is None else 'event'}")
         raise WrongScope(f"this credential does not allow it: {row.permission} is needed")
 
     def _caller(self, scope: Scope, headers: Headers, found: Found, *, local: bool) -> tuple[Caller, str | None]:
@@ -175,7 +186,7 @@ class Access:
         kind, _, secret = value.partition(" ")
         secret = secret.strip() if len(value) <= LONGEST else UNREADABLE
         if kind.lower() == "basic":
-            secret = _password(secret) if _reads(scope, found.row) else UNREADABLE
+            secret = _password(secret) if _takes_basic(scope, found) else UNREADABLE
         elif kind.lower() != "bearer":
             secret = UNREADABLE
         if not is_stream_token(secret) and self._credentials.attempts.wait_s(group_of(address_of(scope))):
@@ -314,13 +325,18 @@ def _is_local(scope: Scope, headers: Headers) -> bool:
 
 
 def _replace_in_path(scope: Scope, secret: str, stream_id: str) -> None:
+    scope.setdefault("state", {})["path_token"] = secret  # for addresses that lead on from this one
     scope["path"] = scope["path"].replace(secret, stream_id, 1)
     if scope.get("raw_path"):
         scope["raw_path"] = scope["raw_path"].replace(secret.encode(), stream_id.encode(), 1)
 
 
-def _reads(scope: Scope, row: Row | None) -> bool:
-    return scope["type"] == "http" and scope["method"] in SAFE and row is not None and row.permission != "open"
+def _takes_basic(scope: Scope, found: Found) -> bool:
+    """Where players and publishers may show a token as a password: reading, and WebRTC, whose requests no page of
+    another site can make without asking first."""
+    if scope["type"] != "http" or found.row is None or found.row.permission == "open":
+        return False
+    return scope["method"] in SAFE or bool(WEBRTC.fullmatch(found.template))
 
 
 def _password(encoded: str) -> str:

@@ -11,18 +11,18 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.routing import WebSocketRoute
 
 from gateway import logs
 from gateway.access import Access, is_open
-from gateway.api import analyzers, auth, connect, models, pages, streams, system, tokens
+from gateway.api import analyzers, auth, connect, events, models, pages, streams, system, tokens
 from gateway.bodies import Bodies
+from gateway.calls import Calls
 from gateway.checks import Checks
 from gateway.commands.first_start import with_token
-from gateway.connectors import http
-from gateway.connectors.pull import Pull
+from gateway.connectors import http, whip
+from gateway.connectors.twofold import camera_of
 from gateway.connectors.websocket import StreamSocket
 from gateway.credentials import Credentials
 from gateway.engine.downloads import Downloads
@@ -30,9 +30,10 @@ from gateway.engine.hub import Hub
 from gateway.errors import GatewayError
 from gateway.middleware import RequestLog
 from gateway.settings import Settings, load
-from gateway.sinks import mjpeg, snapshot, sse
+from gateway.sinks import mjpeg, snapshot, sse, whep
 from gateway.version import __version__
 from gateway.web import LOCAL_ORIGIN, problem, problem_of
+from gateway.webrtc import Cors
 from gateway.weights import Weights
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,8 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url=None,
     )
     hub = app.state.hub = Hub(settings)
-    app.state.connect = partial(Pull, pool=hub.media, clock=hub.clock)
+    app.state.connect = partial(camera_of, pool=hub.media, clock=hub.clock)
+    app.state.calls = Calls(settings.webrtc, clock=hub.clock)
     app.state.downloads = Downloads(settings, partial(_renew, hub))
     credentials = app.state.credentials = _credentials(settings, hub)
     _add_routes(app)
@@ -97,7 +99,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Bodies, limits=settings.limits)
     app.add_middleware(Access, api=app, settings=settings, credentials=credentials)
     app.add_middleware(
-        CORSMiddleware,
+        Cors,
         allow_origins=settings.allowed_origins,
         allow_origin_regex=LOCAL_ORIGIN.pattern,
         allow_methods=["*"],
@@ -133,12 +135,14 @@ def _add_routes(app: FastAPI) -> None:
         snapshot.router,
         sse.router,
         http.router,
+        whip.router,
+        whep.router,
         connect.router,
         streams.router,
         tokens.router,
     ):
         app.include_router(router)
-    for router in (system.router, analyzers.router, models.router, auth.control):
+    for router in (system.router, analyzers.router, models.router, events.router, auth.control):
         app.include_router(router, prefix="/api")
         app.include_router(router, include_in_schema=False)
     pages.add_api_docs(app)

@@ -20,7 +20,7 @@ from gateway.settings import Settings
 from gateway.web import address_of, path_below_root, refuse
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-NEW_STREAM = re.compile(r"/stream/(request|connect|[^/]+/whip)")
+NEW_STREAM = re.compile(r"/stream/(request|connect|[^/]+/wh[ie]p)")
 _HOST = re.compile(r"([^\s/?#@\\:\[\]]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?")
 
 

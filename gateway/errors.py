@@ -11,6 +11,10 @@
     ├── UnknownOption         422  4400   a name that no setting, analyzer or option has
     ├── BadZone               422  4400   a zone or line that is none, says why
     ├── BadSource             422  4400   an address that nothing may be pulled from
+    ├── WrongMediaType        415  4400   a body of another type than the route takes
+    ├── BadOffer              422  4400   a WebRTC offer that cannot be answered, says why
+    ├── NoCommonCodec         406  4400   a WebRTC offer with no codec that is understood here
+    ├── StaleTag              412  4400   an If-Match that names another state
     ├── NoCredential          401  4401   no credential, or none that holds
     ├── WrongScope            403  4403   a credential that does not allow this
     ├── TooManyAttempts       429  4429   too many wrong credentials, says when to come back
@@ -18,13 +22,16 @@
     ├── NotFound              404  4404   no such session, analyzer, event
     ├── SessionEnded          404  4404   there was one; says why it ended
     ├── SecondPublisher       409  4409   one publisher at a time
+    ├── CameraExists          409  4400   a camera of that name runs already
     ├── TokenLimit            409  4400   a stream has as many tokens as it may
     ├── TooLate               408  4408   a deadline passed in silence
     ├── TooFast               429  4429   more than a peer may send
     ├── AtCapacity            503  1013   come back later, says when
     ├── NoPicture             503  1013   nothing to show yet
+    ├── NoClip                503  1013   an event's clip is still being made, says when to come back
     ├── LibraryBroken         500  1011   the file of the face library cannot be read
     ├── StudioFailed          503  1013   pictures of faces cannot be studied here, says why
+    ├── WindowFailed          503  1013   no window can be opened here, says why
     └── AnalyzerFailed        500  1011   foreign code broke; never leaves the engine
 
 A peer's mistake is one of these, answered; it is never a traceback.
@@ -87,6 +94,22 @@ class BadSource(GatewayError):
     status, close_code, code = 422, 4400, "source_url"
 
 
+class WrongMediaType(GatewayError):
+    status, close_code, code = 415, 4400, "media_type"
+
+
+class BadOffer(GatewayError):
+    status, close_code, code = 422, 4400, "sdp"
+
+
+class NoCommonCodec(GatewayError):
+    status, close_code, code = 406, 4400, "codec"
+
+
+class StaleTag(GatewayError):
+    status, close_code, code = 412, 4400, "if_match"
+
+
 class NoCredential(GatewayError):
     """Nobody the gateway knows. `challenge` is the WWW-Authenticate header (RFC 9110 section 11.6.1)."""
 
@@ -127,6 +150,10 @@ class SecondPublisher(GatewayError):
     status, close_code, code = 409, 4409, "second_publisher"
 
 
+class CameraExists(GatewayError):
+    status, close_code, code = 409, 4400, "camera_exists"
+
+
 class TokenLimit(GatewayError):
     status, close_code, code = 409, 4400, "token_limit"
 
@@ -140,8 +167,10 @@ class TooFast(GatewayError):
 
     status, close_code, code = 429, 4429, "too_fast"
 
-    def __init__(self, detail: str, *, flood: bool = False, retry_after_s: float | None = 1.0) -> None:
-        super().__init__(detail, retry_after_s=retry_after_s)
+    def __init__(
+        self, detail: str, *, code: str | None = None, flood: bool = False, retry_after_s: float | None = 1.0
+    ) -> None:
+        super().__init__(detail, code=code, retry_after_s=retry_after_s)
         self.flood = flood
 
 
@@ -151,6 +180,10 @@ class AtCapacity(GatewayError):
 
 class NoPicture(GatewayError):
     status, close_code, code = 503, 1013, "no_picture"
+
+
+class NoClip(GatewayError):
+    status, close_code, code = 503, 1013, "clip_pending"
 
 
 class LibraryBroken(GatewayError):
@@ -163,6 +196,12 @@ class StudioFailed(GatewayError):
     """There is nobody to study pictures of faces; one line with the remedy."""
 
     status, close_code, code = 503, 1013, "studio"
+
+
+class WindowFailed(GatewayError):
+    """No display, or an OpenCV without windows; one line with the remedy."""
+
+    status, close_code, code = 503, 1013, "window"
 
 
 class AnalyzerFailed(GatewayError):

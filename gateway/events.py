@@ -123,10 +123,14 @@ class EventMachine:
         ]
         return [self._end(self._open.pop(key)) for key in late]
 
-    def finish(self, which: Callable[[Event], bool] = lambda event: True) -> list[Event]:
-        """End these events, or all: the session is over, or who sighted them looks no more."""
+    def finish(
+        self, which: Callable[[Event], bool] = lambda event: True, *, utc: datetime | None = None
+    ) -> list[Event]:
+        """End these events, or all: the session is over, or who sighted them looks no more. `utc`: they went on until
+        then.
+        """
         over = [key for key, entry in self._open.items() if which(entry.event)]
-        return [self._end(self._open.pop(key)) for key in reversed(over)]
+        return [self._end(self._open.pop(key), utc) for key in reversed(over)]
 
     def _begin(self, analyzer: str, version: str, sighting: Sighting, utc: datetime, seq: int | None) -> Event:
         return Event(
@@ -172,5 +176,5 @@ class EventMachine:
         return entry.event
 
     @staticmethod
-    def _end(entry: _Open) -> Event:
-        return replace(entry.event, phase="end", ended_at=entry.seen_utc)
+    def _end(entry: _Open, utc: datetime | None = None) -> Event:
+        return replace(entry.event, phase="end", ended_at=utc or entry.seen_utc)

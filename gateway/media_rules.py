@@ -35,9 +35,17 @@ class Media(Section):
     auth_retry_s: float = Field(
         60.0, ge=1, description="Least pause after a source refused its user or password, in s: cameras lock out."
     )
+    lost_s: float = Field(
+        15.0, ge=0, description="A camera that gives no picture for this long is the event `camera_lost`, in s."
+    )
     snapshot_s: float = Field(1.0, gt=0, description="A source of single pictures is asked this often at most, in s.")
     fps: float = Field(
         15.0, gt=0, le=1000, description="Pictures per second of a source, for viewers and analyzers without a pace."
+    )
+    main_s: float = Field(
+        10.0,
+        ge=0,
+        description="The main stream of a camera with two is read for this long after the last viewer left, in s.",
     )
     side: int = Field(1920, ge=16, description="Longer side of a pulled picture, in px; larger ones are scaled down.")
     streams_per_child: int = Field(16, ge=1, description="Sources that one media child reads; more start another one.")

@@ -47,6 +47,8 @@ class Row:
     local: bool = True
 
 
+_SESSION = ("PATCH", "DELETE", "GET", "OPTIONS")  # of a WebRTC connection
+
 # Routes that stand at the root only.
 _ROOT: Mapping[str, Permission] = {
     "WS /ws/stream/{stream_id}": "view",  # who may not publish is stopped at the first frame
@@ -63,6 +65,10 @@ _ROOT: Mapping[str, Permission] = {
     "POST /stream/{stream_id}/stop": "operate",
     "POST /stream/{stream_id}/frame": "publish",
     "POST /stream/{stream_id}/frames": "publish",
+    **{f"{method} /stream/{{stream_id}}/whip": "publish" for method in ("POST", "GET", "OPTIONS")},
+    **{f"{method} /stream/{{stream_id}}/whip/{{call_id}}": "publish" for method in _SESSION},
+    **{f"{method} /stream/{{stream_id}}/whep": "view" for method in ("POST", "GET", "OPTIONS")},
+    **{f"{method} /stream/{{stream_id}}/whep/{{call_id}}": "view" for method in _SESSION},
     "GET /stream/{stream_id}/snapshot.jpg": "view",
     "GET /stream/{stream_id}/events": "view",
     "GET /stream/{stream_id}/stats": "view",
@@ -96,6 +102,8 @@ _CONTROL: Mapping[str, Permission] = {
     "GET /plugins": "read",
     "GET /models/status": "read",
     "POST /models/{name}/download": "admin",
+    "GET /events/{event_id}/snapshot.jpg": "view",  # of the event's stream
+    "GET /events/{event_id}/clip.mp4": "view",
     "GET /auth/me": "any",
     "POST /auth/ticket": "any",
     "GET /docs": "any",

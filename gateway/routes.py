@@ -16,11 +16,15 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The route a request goes to. `stream_id` is what stands in that place of the path, a token perhaps."""
+    """The route a request goes to. `stream_id` is what stands in that place of the path, a token perhaps.
+
+    `event_id` likewise; whose stream's event it is, somebody else knows.
+    """
 
     row: Row | None
     template: str
     stream_id: str | None
+    event_id: str | None = None
 
 
 class Routes:
@@ -34,7 +38,8 @@ class Routes:
             matched = pattern.match(path)
             if matched and (method in methods or (method in SAFE and MOUNT in methods)):
                 row = row_for(MOUNT if MOUNT in methods else method, template)
-                return Found(row, template, matched.groupdict().get("stream_id"))
+                parts = matched.groupdict()
+                return Found(row, template, parts.get("stream_id"), parts.get("event_id"))
         return None
 
 

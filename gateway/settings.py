@@ -20,8 +20,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from gateway.clip_rules import Clips
 from gateway.limits import Limits, Section
 from gateway.media_rules import Media
+from gateway.webrtc_rules import Webrtc
 
 PREFIX = "FRAMEGATE_"
 CONFIG_FILE = "framegate.toml"
@@ -272,6 +274,8 @@ class Settings(BaseSettings):
     runtime: Runtime = Field(default_factory=Runtime)
     mjpeg: Mjpeg = Field(default_factory=Mjpeg)
     media: Media = Field(default_factory=Media)
+    webrtc: Webrtc = Field(default_factory=Webrtc)
+    clips: Clips = Field(default_factory=Clips)
     access: Access = Field(default_factory=Access)
     log: Log = Field(default_factory=Log)
     analyzers: dict[str, dict[str, Any]] = Field(

@@ -35,6 +35,7 @@ LIMIT = 14.0  # for strong detections
 WEAK_LIMIT = 10.0  # and weak ones, which prove less
 SIZE_WEIGHT, MOST_SIZE_COST = 0.3, 4.0  # somebody half hidden has half a box, and a step cut short
 OVERLAP_WEIGHT = 4.0
+LIKE = 0.3  # overlap (IoU) with the place of one who is not seen, from which a box that fits nobody is him, reshaped
 WEAK_S = 1.0  # a weak detection continues only who was seen this lately
 COAST_S = 3.0  # prediction goes on for so long; nobody walks straight on for ever
 LEAVE_S, EDGE, AMBLE = 1.0, 0.01, 0.1  # who moves out (sizes a second) so near an edge, unseen for longer, has left
@@ -133,7 +134,7 @@ class Tracker:
         strong = [one for one in detections if one.score >= self._strong]
         weak = [one for one in detections if one.score < self._strong] + list(faint)
         strong, weak = _best(strong, self._most), _best(weak, self._most)
-        waiting = self._stage(self._those(confirmed=True), strong, LIMIT, at)
+        waiting = self._reshape(self._stage(self._those(confirmed=True), strong, LIMIT, at), at)
         lately = [index for index in self._those(confirmed=True) if self._clock - self._followed[index].seen <= WEAK_S]
         self._stage(lately, weak, WEAK_LIMIT, at)
         waiting = self._stage(self._those(confirmed=False), waiting, LIMIT, at)
@@ -185,6 +186,24 @@ class Tracker:
             self._see(self._followed[index], found[column], at)
         taken = {column for _, column in pairs}
         return [one for column, one in enumerate(found) if column not in taken]
+
+    def _reshape(self, found: Sequence[Detection], at: float) -> list[Detection]:
+        """Give detections to tracks whose place they overlap, however badly they fit them; those that are left.
+
+        Somebody cut off by a table or an edge is seen to the hip in one picture and whole in the next. His motion
+        begins anew, since the leap was none of his.
+        """
+        left = []
+        for one in found:
+            kind = self._kind(one.label)
+            there = [index for index in self._those(confirmed=True) if self._followed[index].kind == kind]
+            overlap, index = max(((one.box.iou(self._box(index)), index) for index in there), default=(0.0, 0))
+            if overlap < LIKE:
+                left.append(one)
+                continue
+            self._states[index] = begin(self._measured([one]))[0]
+            self._see(self._followed[index], one, at)
+        return left
 
     def _measured(self, found: Sequence[Detection]) -> Array:
         """(n, 4) middle of the upper edge and size, in heights of the picture."""

@@ -261,7 +261,8 @@ def settings(**values: Any) -> Settings:
     """Defaults but for `values`, none of the plugins that happen to be installed here, and no frame kept on a disk."""
     installed = sorted({entry.name for entry in entry_points(group=ENTRY_POINT_GROUP)})
     analysis = {"quarantine": False, **values.pop("analysis", {})}
-    return Settings(**{"plugins_off": installed, "plugins_dir": "/nowhere", "analysis": analysis, **values})
+    quiet = {"home": "/nowhere", "plugins_dir": "/nowhere", "plugins_off": installed, "clips": {"on": False}}
+    return Settings(**{**quiet, "analysis": analysis, **values})
 
 
 @asynccontextmanager

@@ -174,6 +174,17 @@ def test_a_second_box_of_the_same_person_is_nobody() -> None:
     assert ids(tracks) == [1]
 
 
+def test_somebody_whose_box_leaps_from_whole_to_half_keeps_his_id() -> None:
+    """As of a person whom a table cuts off, now seen and now not."""
+    tracker = Tracker()
+    shapes = [Box(0.46, 0.2, 0.72, 1.0), Box(0.4, 0.5, 0.8, 1.0)]
+    told = set[tuple[int, ...]]()
+    for number in range(100):
+        shape = shapes[number // 25 % 2]
+        told.add(tuple(ids(tracker.update([Detection("person", 0.8, shape)], number / 25))))
+    assert told == {(), (1,)}
+
+
 # --- scores and kinds ------------------------------------------------------------------------------------------------
 
 

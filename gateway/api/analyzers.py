@@ -38,7 +38,9 @@ async def list_plugins(request: Request) -> dict[str, Any]:
 
 def _plugin(hub: Hub, spec: PluginSpec) -> dict[str, Any]:
     worker = next(supervisor for supervisor in hub.supervisors if supervisor.name == spec.group)
+    connectors = [connector for connector in worker.connectors if connector.plugin == spec.name]
     about = [r.manifest for r in worker.runners.values() if r.manifest.plugin == spec.name]
+    asked = [manifest.permissions for manifest in about] + [connector.permissions for connector in connectors]
     return {
         "name": spec.name,
         "distribution": spec.distribution,
@@ -47,8 +49,9 @@ def _plugin(hub: Hub, spec: PluginSpec) -> dict[str, Any]:
         "state": _plugin_state(hub, spec, worker),
         "traceback": hub.plugin_errors.get(spec.name),
         "analyzers": sorted(manifest.name for manifest in about),
+        "connectors": sorted(connector.scheme for connector in connectors),
         "permissions": {
-            "asked": sorted({permission for manifest in about for permission in manifest.permissions}),
+            "asked": sorted({permission for permissions in asked for permission in permissions}),
             "granted": list(spec.granted),
         },
         "worker": {

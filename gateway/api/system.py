@@ -49,6 +49,7 @@ async def status(request: Request) -> dict[str, Any]:
             **hub.overload.active,
         },
         "media": hub.media.describe(),
+        "clips": hub.clips.describe(),
         "workers": [supervisor.describe() for supervisor in hub.supervisors],
         "analyzers": {name: runner.state for name, runner in sorted(hub.runners.items())},
     }

@@ -182,7 +182,7 @@ class Demo:
         if item["phase"] == "new":
             run.events[item["analyzer"]] = run.events.get(item["analyzer"], 0) + 1
         if item["event_type"] == "motion":
-            end = self._at(item["ended_at"]) if item["phase"] == "end" else None
+            end = self._at(item["ended_at"]) if item["ended_at"] else None  # its clip may be told after its end
             self._seen[item["id"]] = Seen(item["id"], self._at(item["started_at"]), end)
 
     def _at(self, moment: str) -> float:

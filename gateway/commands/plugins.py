@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Found:
-    """A plugin, what its analyzers are, and why it could not be loaded, if so."""
+    """A plugin, what its analyzers and connectors are, and why it could not be loaded, if so."""
 
     spec: PluginSpec
     analyzers: list[dict[str, Any]] = field(default_factory=list)
+    connectors: list[dict[str, Any]] = field(default_factory=list)
     confined: dict[str, str] = field(default_factory=dict)  # what was taken from its worker, and by what
     failed: str = ""
 
@@ -36,7 +37,7 @@ def plugins(settings: Settings, *, json: bool) -> int:
         items = [_json(item) for item in found]
         print(jsonlib.dumps({"plugins": items}, indent=2))
     else:
-        heads = ("PLUGIN", "FROM", "VERSION", "ANALYZER", "PERMISSIONS", "STATE")
+        heads = ("PLUGIN", "FROM", "VERSION", "BRINGS", "PERMISSIONS", "STATE")
         print(table(heads, [row for item in found for row in _rows(item)]))
     return 1 if any(item.failed for item in found) else 0
 
@@ -65,6 +66,7 @@ async def _ask(settings: Settings, specs: list[PluginSpec]) -> list[Found]:
         Found(
             spec,
             [analyzer for analyzer in hello["analyzers"] if analyzer["plugin"] == spec.name],
+            [connector for connector in hello.get("connectors", ()) if connector["plugin"] == spec.name],
             hello["confined"],
             hello["failed"].get(spec.name, ""),
         )
@@ -76,6 +78,7 @@ def _json(item: Found) -> dict[str, Any]:
     return {
         **asdict(item.spec),
         "analyzers": item.analyzers,
+        "connectors": item.connectors,
         "confined": item.confined,
         "failed": item.failed or None,
     }
@@ -83,12 +86,14 @@ def _json(item: Found) -> dict[str, Any]:
 
 def _rows(item: Found) -> list[tuple[str, ...]]:
     origin = item.spec.distribution or item.spec.path
-    if not item.analyzers:
-        state = f"failed: {item.failed.strip().rpartition(chr(10))[2]}" if item.failed else "no analyzers"
+    brought = [(analyzer["name"], analyzer) for analyzer in item.analyzers]
+    brought += [(f"{connector['scheme']}:", {"missing": None, **connector}) for connector in item.connectors]
+    if not brought:
+        state = f"failed: {item.failed.strip().rpartition(chr(10))[2]}" if item.failed else "nothing in it"
         return [(item.spec.name, origin, item.spec.version, "-", "-", state)]
     return [
-        (item.spec.name, origin, item.spec.version, analyzer["name"], _asked(analyzer, item.spec), state_of(analyzer))
-        for analyzer in item.analyzers
+        (item.spec.name, origin, item.spec.version, name, _asked(about, item.spec), state_of(about))
+        for name, about in brought
     ]
 
 

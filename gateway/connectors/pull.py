@@ -8,10 +8,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from gateway.engine.ring import Stamp
 from gateway.engine.session import Session
 from gateway.errors import GatewayError
 from gateway.frame import iso
-from gateway.media.messages import CameraState, Shot, Told, Wish
+from gateway.media.messages import CameraState, Packets, Shot, Told, Wish
 from gateway.media.pool import MediaPool
 from gateway.media.sources import Source
 from gateway.media.worker import Feed
@@ -30,6 +31,7 @@ class Pull:
         self.token = secrets.token_urlsafe(16)
         self.state: State = "stopped"
         self._session = session
+        self._title = f"camera {session.camera_id}" if session.camera_id else f"stream {session.id}: camera"
         self._source = source
         self._pool = pool
         self._clock = clock
@@ -37,6 +39,8 @@ class Pull:
         self._told: Told | None = None
         self._since = datetime.now(UTC)
         self._joined = False
+        self._out_since: float | None = None  # it gave no picture after that
+        self._missed: str | None = None  # the error that the open event `camera_lost` was told with
 
     # --- what people do ----------------------------------------------------------------------------------------------
 
@@ -46,6 +50,7 @@ class Pull:
             self._hold()
             self._change("connecting")
             self._told = None
+            self._out_since = self._clock()
             self._feed = self._pool.open(self._source, self)
 
     def stop(self) -> None:
@@ -68,6 +73,7 @@ class Pull:
 
     def _close_feed(self) -> None:
         feed, self._feed = self._feed, None
+        self._found()
         if feed is not None:
             self._pool.close(feed)
             self._session.resign(self)
@@ -98,6 +104,11 @@ class Pull:
             if error.code == "second_publisher":
                 session.ingest_dropped[error.code] += 1
 
+    def packets(self, packets: Packets, data: bytes) -> None:
+        """H.264 as the camera sends it, for clips."""
+        if self._feed is not None:
+            self._session.recorder.packets(data, [Stamp(*stamp) for stamp in packets.stamps])
+
     def told(self, told: Told) -> None:
         """The source is in another state."""
         if self._feed is None:
@@ -106,12 +117,16 @@ class Pull:
         if (before and (before.state, before.code)) != (told.state, told.code):
             log.log(
                 logging.INFO if told.code is None else logging.WARNING,
-                "stream %s: camera %s%s",
-                self._session.id,
+                "%s %s%s",
+                self._title,
                 told.state,
                 f": {told.detail}" if told.detail else "",
             )
         self._change(told.state)
+        if told.state == "online":
+            self._found()
+        elif self._out_since is None:
+            self._out_since = self._clock()
         if told.state == "ended":
             self._close_feed()
             self._release()
@@ -121,12 +136,30 @@ class Pull:
         session = self._session
         if session.reason is not None:
             return None
+        self._miss()
         media = session.settings.media
         most = min(media.fps, session.max_fps)
         paces = [] if session.lineup.paused else [stage.terms.fps or most for stage in session.stages]
         if session.audience.picture_viewers():
             paces.append(most)
-        return Wish(number, fps=min(most, max(paces, default=most)), side=media.side, wanted=bool(paces))
+        fps = min(most, max(paces, default=most))
+        return Wish(number, fps=fps, side=media.side, wanted=bool(paces), packets=session.recorder.wanted)
+
+    def _miss(self) -> None:
+        """An event is open while the camera has been away for longer than the operator bears."""
+        since, told = self._out_since, self._told
+        if since is None or told is None or told.code is None or told.code == self._missed:
+            return
+        if self._missed or self._clock() - since >= self._session.settings.media.lost_s:
+            self._missed = told.code
+            about = {"state": told.state, "code": told.code, "detail": told.detail, "source": self._source.shown()}
+            self._session.findings.camera_lost(about)
+
+    def _found(self) -> None:
+        self._out_since = None
+        if self._missed:
+            self._missed = None
+            self._session.findings.camera_back()
 
     def _change(self, state: State) -> None:
         if state != self.state:

@@ -1,17 +1,19 @@
 """A worker process: `python -m gateway.engine.child FD ROLE`, where FD is its end of a socketpair.
 
-ROLE is `analyze`, `picture`, `study` or `media`. The main thread only reads the socket, one thread runs jobs, one loads
-models; so a job that hangs in native code cannot keep the process alive once its parent has gone: the end of the stream
-ends it at once.
+ROLE is `analyze`, `picture`, `study`, `media`, `clips` or `window`. The main thread only reads the socket, one thread
+runs jobs, one loads models; so a job that hangs in native code cannot keep the process alive once its parent has gone:
+the end of the stream ends it at once.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -45,6 +47,10 @@ class Child:
 
     def receive(self) -> tuple[Header, bytes]:
         return wire.receive(self._connection)
+
+    def spoken_to(self, within_s: float) -> bool:
+        """Whether the parent has something to say, or has gone, within this time."""
+        return bool(select.select([self._connection], [], [], within_s)[0])
 
 
 def analyze(child: Child) -> None:
@@ -114,9 +120,20 @@ def picture(child: Child) -> None:
     """Draw, scale and transcode until the parent has gone."""
     from gateway.engine.pictures import render
 
+    _do_orders(child, render)
+
+
+def clips(child: Child) -> None:
+    """Make clips until the parent has gone."""
+    from gateway.media.film import make
+
+    _do_orders(child, make)
+
+
+def _do_orders(child: Child, do: Callable[[Header, bytes], tuple[Header, bytes]]) -> None:
     def run(header: Header, payload: bytes) -> None:
-        answer, jpeg = render(header, payload)
-        child.send({**answer, "id": header["id"]}, jpeg)
+        answer, made = do(header, payload)
+        child.send({**answer, "id": header["id"]}, made)
 
     child.send({"t": "hello"})
     while True:
@@ -133,6 +150,13 @@ def study(child: Child) -> None:
 def media(child: Child) -> None:
     """Read cameras until the parent has gone."""
     from gateway.media.child import serve
+
+    serve(child)
+
+
+def window(child: Child) -> None:
+    """Show one camera in a window until the parent has gone."""
+    from gateway.engine.window import serve
 
     serve(child)
 
@@ -181,7 +205,8 @@ def main() -> None:
         signal.signal(number, lambda *_: None)  # not SIG_IGN, which programs that a plugin starts would inherit
     os.nice(int(os.environ.get("FRAMEGATE_CHILD_NICE", "0")))
     child.confined = confine_as_told()  # the last thing before foreign code, and the only thread so far
-    role = {"analyze": analyze, "picture": picture, "study": study, "media": media}[sys.argv[2]]
+    roles = (analyze, picture, study, media, clips, window)
+    role = {role.__name__: role for role in roles}[sys.argv[2]]
     with suppress(BrokenWire):
         role(child)
     os._exit(0)  # not sys.exit: a thread may be inside native code for seconds

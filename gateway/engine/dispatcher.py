@@ -218,6 +218,7 @@ class Dispatcher:
                 stage.taken(now)
                 there.add(stage.name)
                 due.append(stage)
+            stage.offered(now)
         return due
 
     @staticmethod

@@ -7,7 +7,9 @@ makes events of them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from gateway.engine.host import Report
@@ -27,7 +29,7 @@ log = logging.getLogger(__name__)
 
 CARRY_S = 1.0  # boxes of an analyzer that skipped this frame are drawn from its last result if no older
 PATIENCE_S = 10.0  # events of an analyzer that has stopped looking while frames come are not kept for longer
-FAILED = "analyzer_failed"
+FAILED, LOST = SYSTEM = ("analyzer_failed", "camera_lost")  # told by the gateway itself, of no frame
 STATES_S = 1.0  # while nobody analyses, the reasons are told this often
 
 
@@ -121,16 +123,29 @@ class Findings:
             utc = self._session.utc_of(frame.received_at)
             told = self._machine.observe(about.name, about.version, found, now=frame.at, utc=utc, seq=frame.seq)
             for event in told:
-                self.announce(event)
+                self.announce(event, frame)
         self._looked_at[stage.name] = frame.at
         self._expire(stage.name, frame.at)
 
-    def announce(self, event: Event) -> None:
-        """The one place an event is told from. Until there is a store, events live with their session."""
+    def announce(self, event: Event, frame: Frame | None = None) -> None:
+        """The one place an event is told from, seen in this frame. Until there is a store, events live with their
+        session.
+        """
+        event = self._session.recorder.told(event, frame, self.recent() if frame is not None else {})
         self.events.pop(event.id, None)
         self.events[event.id] = event
         while len(self.events) > self._session.settings.stream.events_kept:
             del self.events[next(iter(self.events))]
+        self._tell(event)
+
+    def clip_ready(self, event_ids: Iterable[str]) -> None:
+        """The clip of these events can be had: an update says where. It may come after an event's end."""
+        for event_id in event_ids:
+            if self._session.reason is None and (known := self.events.get(event_id)) is not None:
+                self.events[event_id] = event = self._session.recorder.dressed(known)
+                self._tell(replace(event, phase="update"))
+
+    def _tell(self, event: Event) -> None:
         log.info("stream %s: event %s %s %s", self._session.id, event.event_type, event.phase, event.id)
         if self._session.audience.listens("events"):
             self._session.audience.send("events", to_text(event.to_wire()))
@@ -161,10 +176,21 @@ class Findings:
     def rest(self) -> None:
         """Nobody will look for a while: nothing can be said to go on."""
         self._overlay.clear()
-        self._end(lambda event: event.event_type != FAILED)
+        self._end(lambda event: event.event_type not in SYSTEM)
 
-    def _end(self, which: Callable[[Event], bool]) -> None:
-        for event in self._machine.finish(which):
+    def camera_lost(self, data: Mapping[str, Any]) -> None:
+        """The camera that is pulled gives no pictures any more; open until `camera_back`."""
+        now = self._clock()
+        sighting = Sighting(LOST, label=data["code"], severity="critical", linger_s=float("inf"), data=data)
+        for event in self._machine.observe("", "", [sighting], now=now, utc=self._session.utc_of(now), seq=None):
+            self.announce(event, self._session.latest)  # its clip shows what was before
+
+    def camera_back(self) -> None:
+        """It gives pictures again, or nobody wants them any more."""
+        self._end(lambda event: event.event_type == LOST, utc=self._session.utc_of(self._clock()))
+
+    def _end(self, which: Callable[[Event], bool], *, utc: datetime | None = None) -> None:
+        for event in self._machine.finish(which, utc=utc):
             self.announce(event)
 
     def expire(self, now: float) -> None:

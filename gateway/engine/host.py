@@ -17,6 +17,7 @@ from typing import Any
 
 from gateway.analyzer import Analyzer, fill_options
 from gateway.convert import to_result
+from gateway.engine.connectors import introduction
 from gateway.engine.memories import Memories
 from gateway.engine.plugins import PluginSpec, denied, load, manifest_json
 from gateway.engine.reports import MAX_BATCH, MAX_TEXT, MAX_TRACEBACK, check_result
@@ -58,7 +59,9 @@ class AnalyzerHost:
     def hello(self) -> Report:
         """The manifests of all analyzers and the tracebacks of plugins that did not load."""
         failed = {name: trace[-MAX_TRACEBACK:] for name, trace in self.loaded.failed.items()}
-        return {"t": "hello", "analyzers": [self.introduce(name) for name in self.loaded.analyzers], "failed": failed}
+        connectors = [introduction(cls, spec) for cls, spec in self.loaded.connectors.values()]
+        analyzers = [self.introduce(name) for name in self.loaded.analyzers]
+        return {"t": "hello", "analyzers": analyzers, "connectors": connectors, "failed": failed}
 
     def introduce(self, name: str) -> dict[str, Any]:
         """An analyzer's manifest, and whether it could run here: its options fit, and its weights are there."""

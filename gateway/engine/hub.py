@@ -18,6 +18,8 @@ from datetime import UTC, date, datetime
 
 from gateway.engine.admission import Admission
 from gateway.engine.catalog import Catalog, Plan
+from gateway.engine.clips import Clips
+from gateway.engine.connectors import ConnectorManifest, by_scheme
 from gateway.engine.environment import installed, switched_off, worker_environment, worker_options
 from gateway.engine.overload import Overload
 from gateway.engine.picture import Painter
@@ -80,6 +82,7 @@ class Hub:
         self._numbered = (date.min, 0)
         self.painter = _painter(settings)
         self.media = MediaPool(settings, clock=clock)
+        self.clips = Clips(settings, clock=clock)
         self.admission = Admission(settings.limits, Proxies(settings.trusted_proxies), clock=clock)
         self.overload = Overload(self, settings.limits)
         self.pulse = Pulse(settings.limits.hang_s, settings.limits.degraded_s)
@@ -97,7 +100,7 @@ class Hub:
     async def running(self) -> AsyncIterator[Hub]:
         """Start the workers; on leaving, end every session and stop the workers."""
         try:
-            async with self.media.running(), asyncio.TaskGroup() as tasks:
+            async with self.media.running(), self.clips.running(), asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 workers = [tasks.create_task(supervisor.run()) for supervisor in self._assemble()]
                 if not workers:
@@ -118,6 +121,7 @@ class Hub:
         chosen = self.settings
         self.catalog.plugins = installed(chosen)
         self.catalog.off = switched_off(chosen)
+        self.media.connectors = lambda: {scheme: specs for scheme, (_, specs) in self.connectors().items()}
         groups: dict[str, list[PluginSpec]] = {}
         for spec in self.catalog.plugins:
             groups.setdefault(spec.group, []).append(spec)
@@ -170,6 +174,11 @@ class Hub:
         """What was found, in the order that decides whose an analyzer's name is."""
         return self.catalog.plugins
 
+    def connectors(self) -> dict[str, tuple[ConnectorManifest, list[PluginSpec]]]:
+        """Connectors of plugins by their scheme, each with the plugins that share its process."""
+        found = ((worker.name, manifest) for worker in self.supervisors for manifest in worker.connectors)
+        return by_scheme(self.plugins, found)
+
     @property
     def ready(self) -> bool:
         """Whether every worker has said what it holds, or had its time to."""
@@ -208,7 +217,7 @@ class Hub:
             raise AtCapacity("as many streams are live as may be", retry_after_s=5)
         plan = self._plan(request, said=request.options or ())
         stream_id = secrets.token_hex(16)
-        session = Session(stream_id, request, self.settings, painter=self.painter, clock=self.clock)
+        session = Session(stream_id, request, self.settings, painter=self.painter, clips=self.clips, clock=self.clock)
         self._enact(session, plan)
         session.session_id = self._number()
         self.sessions[stream_id] = session

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.engine.clips import LOSSES
 from gateway.engine.runner import STATES
 from gateway.engine.vitals import MIB
 
@@ -30,6 +31,7 @@ class HubCollector(Collector):
         yield from self._analyzers()
         yield from self._workers()
         yield from self._media()
+        yield from self._clips()
         yield from self._edge()
         yield from self._health()
 
@@ -122,7 +124,28 @@ class HubCollector(Collector):
         restarts.add_metric([], hub.media.restarts)
         recycles = CounterMetricFamily("framegate_media_recycles", "Of them, replaced for the memory they held.")
         recycles.add_metric([], hub.media.recycled)
-        yield from (cameras, children, memory, restarts, recycles)
+        peers = GaugeMetricFamily("framegate_webrtc_peers", "WebRTC connections.")
+        peers.add_metric([], hub.media.peers)
+        malformed = CounterMetricFamily("framegate_webrtc_malformed", "Datagrams to them that meant nothing.")
+        malformed.add_metric([], hub.media.malformed)
+        yield from (cameras, children, memory, restarts, recycles, peers, malformed)
+
+    def _clips(self) -> Iterator[Metric]:
+        clips = self._hub.clips
+        made = CounterMetricFamily("framegate_clips_made", "Clips of events that were made.")
+        made.add_metric([], clips.made)
+        lost = CounterMetricFamily(
+            "framegate_clips_lost", "What events did not get of pictures and clips, by reason.", labels=["reason"]
+        )
+        for reason in LOSSES:
+            lost.add_metric([reason], clips.lost[reason])
+        held = GaugeMetricFamily("framegate_clips_memory_bytes", "What is kept in memory for clips.")
+        held.add_metric([], clips.held)
+        disk = GaugeMetricFamily("framegate_clips_disk_bytes", "What pictures and clips of events take on disk.")
+        disk.add_metric([], clips.archive.bytes)
+        failures = CounterMetricFamily("framegate_clips_disk_failures", "Files that could not be written or removed.")
+        failures.add_metric([], clips.archive.failures)
+        yield from (made, lost, held, disk, failures)
 
     def _edge(self) -> Iterator[Metric]:
         admission = self._hub.admission

@@ -50,7 +50,7 @@ def _encode(picture: Pixels, quality: int) -> bytes:
 
 def _bounded(payload: bytes, max_pixels: int) -> Pixels:
     """Decode a PNG or WebP whose header claims no more than `max_pixels`."""
-    size = _claimed_size(payload)
+    size = claimed_size(payload)
     if size is None:
         raise BadImage("expected a PNG or WebP picture")
     if size[0] * size[1] > max_pixels:
@@ -58,7 +58,7 @@ def _bounded(payload: bytes, max_pixels: int) -> Pixels:
     return decode(payload)
 
 
-def _claimed_size(data: bytes) -> tuple[int, int] | None:
+def claimed_size(data: bytes) -> tuple[int, int] | None:
     """Width and height from the header of a PNG (ISO 15948, IHDR) or WebP (RFC 9649), without decoding."""
     if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR":
         return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")

@@ -25,6 +25,7 @@ import pluggy
 
 from gateway import hookspecs
 from gateway.analyzer import PERMISSIONS, Analyzer, check_analyzer, options_schema
+from gateway.connector import Connector, check_connector
 from gateway.function import analyzers_in
 from gateway.hookspecs import ENTRY_POINT_GROUP, OPTIONAL_GROUP, PROJECT
 
@@ -149,8 +150,8 @@ def approve(specs: Iterable[PluginSpec], permissions: Mapping[str, Sequence[str]
     return [replace(spec, granted=by_name.get(_plain(spec.owner), ())) for spec in specs]
 
 
-def denied(cls: type[Analyzer], spec: PluginSpec) -> str | None:
-    """Why an analyzer may not run: it asks for more than the operator granted. With the line that grants it."""
+def denied(cls: type[Analyzer | Connector], spec: PluginSpec) -> str | None:
+    """Why an analyzer or connector may not run: it asks for more than the operator granted, and how to grant it."""
     lacking = sorted(set(cls.permissions) - set(spec.granted))
     if not lacking or spec.group == BUILT_IN:
         return None
@@ -164,8 +165,11 @@ def _plain(name: str) -> str:
 
 @dataclass(slots=True)
 class Loaded:
-    """What came of importing plugins: analyzer classes by name with their spec, and tracebacks by plugin name."""
+    """What came of importing plugins: analyzer classes by name and connector classes by scheme, with their spec, and
+    tracebacks by plugin name.
+    """
 
+    connectors: dict[str, tuple[type[Connector], PluginSpec]] = field(default_factory=dict)
     analyzers: dict[str, tuple[type[Analyzer], PluginSpec]] = field(default_factory=dict)
     manifests: dict[str, Manifest] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -179,15 +183,24 @@ class Loaded:
         self.manifests[cls.name] = manifest(cls, spec)
         self.analyzers[cls.name] = (cls, spec)
 
+    def connect(self, cls: type[Connector], spec: PluginSpec) -> None:
+        """Raises for a class that breaks the contract, or whose scheme is taken."""
+        check_connector(cls)
+        if other := self.connectors.get(cls.scheme):
+            raise TypeError(f"two connectors are called {cls.scheme}: {_owner(other[1])} and {_owner(spec)}")
+        self.connectors[cls.scheme] = (cls, spec)
+
 
 def load(specs: Iterable[PluginSpec]) -> Loaded:
-    """Import plugins and collect their analyzers. One that cannot be imported is noted and hurts nobody else."""
+    """Import plugins and collect their analyzers and connectors. One that cannot be imported hurts nobody else."""
     loaded = Loaded()
     for spec in specs:
         try:
             module, loaded.sources[spec.name] = _import(spec)
             for cls in classes_of(module, spec):
                 loaded.add(cls, spec)
+            for connector in connectors_of(module, spec):
+                loaded.connect(connector, spec)
         except (Exception, SystemExit):  # a script taken for a plugin calls sys.exit()
             loaded.failed[spec.name] = traceback.format_exc(limit=-6)
             log.warning("plugin %s: failed to load", spec.name, exc_info=True)
@@ -222,13 +235,23 @@ def _owner(spec: PluginSpec) -> str:
 
 
 def classes_of(module: ModuleType, spec: PluginSpec) -> list[type[Analyzer]]:
-    """Register one plugin with pluggy and ask it. A manager of its own: a hook call ends at the first exception."""
+    """The analyzers that a plugin registers, and its functions that are ones."""
+    registered = [cls for classes in _registered(module, spec).hook.register_analyzers() for cls in classes]
+    return [*registered, *analyzers_in(module)]
+
+
+def connectors_of(module: ModuleType, spec: PluginSpec) -> list[type[Connector]]:
+    """The connectors that a plugin registers."""
+    return [cls for classes in _registered(module, spec).hook.register_connectors() for cls in classes]
+
+
+def _registered(module: ModuleType, spec: PluginSpec) -> pluggy.PluginManager:
+    """A manager of its own for each plugin: a hook call ends at the first exception."""
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     manager.register(module, name=spec.name)
     manager.check_pending()  # a misspelt hook name is an error, not silence
-    registered = [cls for classes in manager.hook.register_analyzers() for cls in classes]
-    return [*registered, *analyzers_in(module)]
+    return manager
 
 
 def _import(spec: PluginSpec) -> tuple[ModuleType, bytes]:

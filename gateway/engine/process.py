@@ -106,6 +106,11 @@ class ChildProcess:
             raise WorkerDied("the worker is not running")
         wire.write(self._writer, header, *payload)
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that were sent and that the socket has not yet taken."""
+        return 0 if self._writer is None else self._writer.transport.get_write_buffer_size()
+
     async def receive(self, most: int = wire.MAX_PART) -> tuple[Header, bytes]:
         """Its next message. Raises `WorkerDied` when it has gone, or speaks nonsense."""
         if self.reader is None:

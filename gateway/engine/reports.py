@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import SchemaValidator, ValidationError
 from pydantic_core import core_schema as cs
 
+from gateway.engine.connectors import ConnectorManifest
 from gateway.engine.plugins import Manifest
 from gateway.results import SEVERITIES, check_label, plain_json
 
@@ -64,11 +65,20 @@ def check_hello(hello: Message) -> None:
     _check(_hello(), hello)
     for item in hello["analyzers"]:
         check_manifest(item)
+    for item in hello.get("connectors", ()):
+        check_connector(item)
 
 
 def check_manifest(item: object) -> None:
     try:
         _manifest().validate_python(item)
+    except ValidationError as error:
+        raise ValueError(_first(error)) from None
+
+
+def check_connector(item: object) -> None:
+    try:
+        _connector().validate_python(item)
     except ValidationError as error:
         raise ValueError(_first(error)) from None
 
@@ -198,12 +208,20 @@ def _manifest() -> TypeAdapter[Manifest]:
 
 
 @cache
+def _connector() -> TypeAdapter[ConnectorManifest]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(ConnectorManifest)
+
+
+@cache
 def _hello() -> SchemaValidator:
     failed = cs.dict_schema(_text(), _text(MAX_TRACEBACK), strict=True)
     fields = {
         "t": cs.typed_dict_field(cs.literal_schema(["hello"])),
         "analyzers": cs.typed_dict_field(cs.list_schema(cs.dict_schema(strict=True), strict=True)),
         "failed": cs.typed_dict_field(failed),
+        "connectors": cs.typed_dict_field(cs.list_schema(cs.dict_schema(strict=True), strict=True), required=False),
         "confined": cs.typed_dict_field(cs.dict_schema(_text(), _text(), strict=True), required=False),
     }
     return SchemaValidator(cs.typed_dict_schema(fields, strict=True))

@@ -14,24 +14,26 @@ from typing import Any, Literal
 
 from gateway.engine.answers import Answers
 from gateway.engine.audience import RAW, Audience
+from gateway.engine.clips import Clips
 from gateway.engine.findings import Findings
 from gateway.engine.host import Report
+from gateway.engine.intake import Intake
 from gateway.engine.lease import Lease
 from gateway.engine.lineup import Lineup, Places
 from gateway.engine.picture import DRAWN, Painter, Variant
 from gateway.engine.place import Camera, Place, Publisher
-from gateway.engine.rate import Allowance, Rate
+from gateway.engine.rate import Rate
+from gateway.engine.recorder import Recorder
 from gateway.engine.request import SessionRequest
 from gateway.engine.runner import Runner
 from gateway.engine.slate import Slate
 from gateway.engine.slot import Slot, Stage
 from gateway.engine.snapshots import Snapshots
 from gateway.engine.subscriber import Subscriber
-from gateway.engine.timeline import Timeline
 from gateway.errors import GatewayError, NoPicture, SessionEnded
 from gateway.frame import Frame, iso
 from gateway.geometry import shape_to_json
-from gateway.jpeg import HeaderReader, read_header, tidied
+from gateway.jpeg import read_header, tidied
 from gateway.protocol import CLOSE_RESTART, SCHEMA, bye_message, message
 from gateway.settings import Settings
 
@@ -41,7 +43,6 @@ State = Literal["waiting", "live", "stale", "ended"]
 
 COUNTS = {"faces": ("faces", "ids"), "bags": ("bags", "owned")}  # of `Session.measures`, by analyzer
 SILENT_S = 2.0  # a publisher that sent nothing for this long may be replaced
-SEQ_CLAIMS = 2**31  # so that a year of frames has room above it in the header's 32 bits
 LAST_WORDS_S = 1.5  # how long a client may take to hear of a shutdown; the server waits for 3 s
 TICK_S = 0.25  # how finely stalled viewers, idle pictures and ends of events are noticed
 
@@ -56,6 +57,7 @@ class Session:
         settings: Settings,
         *,
         painter: Painter,
+        clips: Clips,
         clock: Callable[[], float],
     ) -> None:
         now = clock()
@@ -72,9 +74,8 @@ class Session:
         self.gone = asyncio.Event()
         self.latest: Frame | None = None
         self.camera: Camera | None = None
-        self.next_seq = 0
         self.frames = Rate()
-        self.ingest_dropped: Counter[str] = Counter()
+        self.intake = Intake(self._max_fps(request), max_pixels=settings.limits.max_pixels, clock=clock)
         self.answers = Answers()
         self.audience = Audience(painter, most=settings.limits.max_viewers)
         self.lineup = Lineup(self)
@@ -83,19 +84,16 @@ class Session:
         self._place = Place()
         self._snapshots = Snapshots(painter, most=settings.stream.snapshot_forms)
         self._slate = Slate(self, painter)
-        self._allowance = Allowance(self._max_fps(request))
-        self._gate = HeaderReader(max_pixels=settings.limits.max_pixels)
-        self._timeline = Timeline(now)
         self._told_status_at = float("-inf")
         self._told_standing: object = None
+        self.recorder = Recorder(self, clips, clock)
         self.findings = Findings(self, clock)
 
     def assume(self, request: SessionRequest, stages: Iterable[Stage], places: Places) -> None:
         """Be as a request has it from now on, with these analyzers in these slots."""
         self.request, self.name = request, request.name
         self.lease.grace_s = self._grace_s(request)
-        if self._max_fps(request) != self.max_fps:
-            self._allowance = Allowance(self._max_fps(request))
+        self.intake.max_fps = self._max_fps(request)
         shapes = [shape_to_json(shape) for shape in request.zones]
         self.audience.backdrop = {DRAWN: {"detections": [], "shapes": shapes}} if shapes else {}
         self.findings.forget(self.lineup.assign(stages, places))
@@ -127,7 +125,7 @@ class Session:
     @property
     def max_fps(self) -> float:
         """Frames per second it takes at most."""
-        return self._allowance.per_s
+        return self.intake.max_fps
 
     @property
     def state(self) -> State:
@@ -215,7 +213,7 @@ class Session:
         Raises `BadImage` or `ImageTooLarge`, and `SessionEnded` when it comes too late.
         """
         self._check_live()
-        return self._take(jpeg, seq, captured_at) if self._admits() else None
+        return self._take(jpeg, seq, captured_at) if self.intake.admits() else None
 
     async def put_foreign(
         self, publisher: Publisher, image: bytes, *, seq: int | None = None, captured_at: datetime | None = None
@@ -225,7 +223,7 @@ class Session:
         Raises `SecondPublisher` too, if somebody else took over meanwhile.
         """
         self._check_live()
-        if not self._admits():
+        if not self.intake.admits():
             return None
         try:
             jpeg = await self._painter.to_jpeg(image, max_pixels=self.settings.limits.max_pixels)
@@ -240,34 +238,28 @@ class Session:
         if self.reason is not None:
             raise SessionEnded(f"the stream has ended: {self.reason}", reason=self.reason)
 
-    def _admits(self) -> bool:
-        """Whether another frame may come now."""
-        if self._allowance.take(self._clock()):
-            return True
-        self.ingest_dropped["max_fps"] += 1
-        return False
-
     def _take(self, jpeg: bytes, seq: int | None, captured_at: datetime | None) -> Frame:
-        now = self._clock()
-        try:
-            header, jpeg = self._gate.admit(jpeg)
-        except GatewayError as error:
-            self.ingest_dropped[error.code] += 1
-            raise
-        seq = self.seq_for(seq)
-        self.next_seq = seq + 1
-        at = self._timeline.place(captured_at, now)
-        frame = Frame(seq, now, header.width, header.height, jpeg, captured_at, at)
-        self._fan_out(frame, now)
+        frame = self.intake.frame(jpeg, seq, captured_at)
+        self._fan_out(frame, frame.received_at)
         return frame
 
+    @property
+    def ingest_dropped(self) -> Counter[str]:
+        """Frames that were refused, by reason."""
+        return self.intake.dropped
+
+    @property
+    def next_seq(self) -> int:
+        return self.intake.next_seq
+
     def seq_for(self, claim: int | None) -> int:
-        """The number the next frame gets: its sender's, unless that steps back or leaves no room for those to come."""
-        return self.next_seq if claim is None or not self.next_seq <= claim < SEQ_CLAIMS else claim
+        """The number the next frame gets if its sender claims this one."""
+        return self.intake.seq_for(claim)
 
     def _fan_out(self, frame: Frame, now: float) -> None:
         first, self.latest = self.latest is None, frame
         self.frames.tick(now)
+        self.recorder.picture(frame)
         self.audience.show(frame, undrawn=not self.lineup.looks)
         self.lineup.offer(frame, now)
         if first:
@@ -357,12 +349,14 @@ class Session:
             if deadline is not None and now >= deadline:
                 self.end(self.lease.reason())
                 break
-            pause = TICK_S if self.findings.open_events or self.audience else self.settings.stream.status_s
+            busy = self.findings.open_events or self.audience or self.recorder.recording
+            pause = TICK_S if busy else self.settings.stream.status_s
             await self._change_within(pause if deadline is None else min(pause, deadline - now))
             self._tick(self._clock())
 
     def _tick(self, now: float) -> None:
-        self.findings.expire(self._timeline.now(now))
+        self.findings.expire(self.intake.now(now))
+        self.recorder.tick(now)
         self.audience.cut_stalled(now, self.settings.limits.viewer_stall_s)
         self._slate.fill(now)
         self.changed.clear()
@@ -389,6 +383,7 @@ class Session:
         if self.camera is not None:
             self.camera.close()
         self.findings.finish()
+        self.recorder.close()
         reason = self.reason or "ended"
         shutdown = reason == "shutdown"
         code = CLOSE_RESTART if shutdown else 4404

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gateway.engine.session import Session
 
 
+EARLY = 0.3  # of its period that an analyzer may see a frame before it is due: cameras read at its pace jitter by 0.2
 HEARTBEAT_S = 10.0  # behind a closed motion gate one frame is seen that often: what stands still is there all the same
 
 
@@ -50,7 +51,7 @@ class Stage:
         self.dropped: Counter[str] = Counter()
         self.complaint: str | None = None  # why its own code refuses this stream's options
         self._movement = movement or Movement()
-        self._due_at = self._seen_at = 0.0
+        self._due_at = self._seen_at = self._offered_at = 0.0
         self.tune(terms or Terms())
 
     @property
@@ -67,8 +68,15 @@ class Stage:
         self._due_at = 0.0
 
     def due(self, now: float) -> bool:
-        """Whether its pace lets it see a frame now."""
-        return now >= self._due_at - 1e-3
+        """Whether its pace lets it see a frame now. Where frames come at about its pace, one may come a little early:
+        the next one would come too late by nearly as much as a period.
+        """
+        sparse = now - self._offered_at >= self._period / 2
+        return now >= self._due_at - max(1e-3, EARLY * self._period * sparse)
+
+    def offered(self, now: float) -> None:
+        """It was decided whether it sees a frame, that came now."""
+        self._offered_at = now
 
     def gate(self, now: float) -> str | None:
         """Why it is kept from a frame, if it is: memory is short, or its motion gate."""

@@ -91,6 +91,10 @@ class Subscriber:
         if self.peer is not None:
             self.peer.reset()
 
+    def take_messages(self) -> list[str]:
+        """Every message that waits now; never waits itself."""
+        return [text for _ in range(len(self._messages)) if (text := self._messages.take()) is not None]
+
     async def next(self) -> str | Picture:
         """What to send next: an acknowledgement, then messages, then the newest picture. Raises `Closed`."""
         while True:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal
 
+from gateway.engine.connectors import ConnectorManifest
 from gateway.engine.dispatcher import Casualty, Dispatcher
 from gateway.engine.host import Report
 from gateway.engine.loading import Loading
@@ -72,6 +73,7 @@ class Supervisor:
         self._quarantine = quarantine
         self._deaths = Tally(rules.restarts, rules.restarts_s)
         self._recyclings = Tally(rules.restarts, rules.restarts_s)
+        self.connectors: list[ConnectorManifest] = []  # of its plugins; they run in media children
         self.confined: Mapping[str, str] = {}  # what the worker gave up, and what keeps it from it
         self._failed: Mapping[str, str] = {}
         self._given_up: dict[Runner, State] = {}
@@ -192,6 +194,7 @@ class Supervisor:
         self.loading.forgive()
         self._failed = hello["failed"]
         self.confined = hello.get("confined", {})
+        self.connectors = [ConnectorManifest.from_json(item) for item in hello.get("connectors", ())]
         self._introduce(self, manifests, self._failed)
         self._began = self._clock()
         self.state = "running"

@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.commands.sources import SourceFailed
 from gateway.errors import GatewayError
-from gateway.evaluation import faces
+from gateway.evaluation import faces, weights_alone
 from gateway.evaluation.faces import Gallery
 from gateway.evaluation.frames import frames, still
 from gateway.evaluation.material import Material
@@ -117,9 +117,10 @@ class Bench:
                 return [await self._judge_faces(task.variant)]
             names = tuple(dict.fromkeys([*(suite.analyzer for suite in suites), *self.more]))
             runs = [await self._run(take, task.variant) for take in _takes(task, suites, names)]
+            alone = await self._alone(task)
         except (CannotEvaluate, SourceFailed, GatewayError, ValueError, OSError) as error:
             return [cannot(suite.name, task.name, task.variant.name, str(error)) for suite in suites]
-        return [looked_at(self._verdict(task, suite, runs), runs, suite.analyzer) for suite in suites]
+        return [looked_at(self._verdict(task, suite, runs, alone), runs, suite.analyzer) for suite in suites]
 
     def _runnable(self, suites: Sequence[Suite]) -> Iterator[Suite]:
         """The suites whose analyzer, and all it needs, could run when it was last heard of."""
@@ -137,6 +138,12 @@ class Bench:
         self.outcome.versions.update(run.versions)
         return run.in_clip(variant)
 
+    async def _alone(self, task: Task) -> list[Run]:
+        """What the weights alone see in the pictures of a suite that asks for it."""
+        if not isinstance(task, StillsTask) or not task.suite.alone:
+            return []
+        return await weights_alone.look(self.settings, task.suite.analyzer, task.stills, task.variant)
+
     async def _judge_faces(self, variant: Variant) -> Verdict:
         async def show(path: Path, variant: Variant) -> Run:
             return await self._run(Take(still(path, variant, faces.SHOWN_S), ("faces",)), variant)
@@ -144,11 +151,11 @@ class Bench:
         assert self.gallery is not None
         return await faces.judge_pictures(self.settings, show, self.folder, self.gallery, variant)
 
-    def _verdict(self, task: ClipTask | StillsTask, suite: Suite, runs: Sequence[Run]) -> Verdict:
+    def _verdict(self, task: ClipTask | StillsTask, suite: Suite, runs: Sequence[Run], alone: Sequence[Run]) -> Verdict:
         variant = task.variant.name
         if isinstance(task, StillsTask):
             assert suite.judge_stills is not None
-            return suite.judge_stills(task.stills, runs, variant)
+            return suite.judge_stills(task.stills, runs, alone, variant)
         if suite.name == FACES:
             assert self.gallery is not None
             return faces.judge(task.clip, runs[0], variant, self.gallery)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from gateway.commands.sources import Picture, decoded, upright
+from gateway.commands.sources import QUALITY, Picture, decoded, upright
 from gateway.evaluation.material import Clip
 from gateway.evaluation.variants import Variant
 
@@ -83,11 +83,16 @@ def _paced(pictures: Iterator[tuple[float, Pixels]], fps: float | None) -> Itera
 
 
 def still(path: Path, variant: Variant, seconds: float) -> Iterator[Picture]:
-    """A picture, as from a camera before which nothing moves: once, and again until `seconds` have passed."""
+    """A picture, as from a camera before which nothing moves: once, and again until `seconds` have passed.
+
+    A JPEG file of which the variant changes nothing goes as it is.
+    """
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:
         raise ValueError(f"{path}: not a picture")
-    jpeg = encode(variant.apply(picture, 0.0), variant.quality)  # type: ignore[arg-type]
+    changed = variant.apply(picture, 0.0)  # type: ignore[arg-type]
+    as_it_is = changed is picture and variant.quality == QUALITY and path.suffix.lower() in (".jpg", ".jpeg")
+    jpeg = path.read_bytes() if as_it_is else encode(changed, variant.quality)
     for number in range(round(seconds * STILL_FPS) + 1):
         yield Picture(jpeg, moment(number / STILL_FPS))
 

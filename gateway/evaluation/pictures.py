@@ -14,7 +14,7 @@ from gateway.results import Box
 IOU = 0.5
 
 
-def judge(stills: Sequence[Still], runs: Sequence[Run], variant: str) -> Verdict:
+def judge(stills: Sequence[Still], runs: Sequence[Run], alone: Sequence[Run], variant: str) -> Verdict:
     """Precision and recall over the labels that the truth of these pictures uses; told, not judged."""
     labels = {item["label"] for still in stills for item in still.truth["objects"]}
     hits, misses, false = Counter[str](), Counter[str](), Counter[str]()

@@ -198,5 +198,6 @@ def _patient(settings: Settings) -> Settings:
             "analysis": settings.analysis.model_copy(update=analysis),
             "stream": settings.stream.model_copy(update={"events_kept": 1_000_000}),
             "limits": settings.limits.model_copy(update={"max_fps": 100_000.0}),
+            "clips": settings.clips.model_copy(update={"on": False}),
         }
     )

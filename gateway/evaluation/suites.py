@@ -18,7 +18,11 @@ Options = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """`stills` are its pictures of some material, `shown_s` how long each is shown."""
+    """`stills` are its pictures of some material, `shown_s` how long each is shown.
+
+    `alone`: they are shown to the analyzer's weights alone, too (`gateway.evaluation.weights_alone`): those runs are
+    `judge_stills`'s third argument, which else is empty.
+    """
 
     name: str
     analyzer: str
@@ -26,8 +30,9 @@ class Suite:
     options: Callable[[Clip], Options] = lambda clip: {}
     judge: Callable[[Clip, Run, str], Verdict] | None = None
     stills: Callable[[Material], Sequence[Still]] = lambda material: ()
-    judge_stills: Callable[[Sequence[Still], Sequence[Run], str], Verdict] | None = None
+    judge_stills: Callable[[Sequence[Still], Sequence[Run], Sequence[Run], str], Verdict] | None = None
     shown_s: float = 0.0
+    alone: bool = False
 
 
 SUITES: dict[str, Suite] = {
@@ -43,6 +48,7 @@ SUITES: dict[str, Suite] = {
             stills=lambda material: material.smoking,
             judge_stills=smoking.judge_stills,
             shown_s=2.0,
+            alone=True,
         ),
         Suite(FACES, "faces", faces.judges, faces.options),
         Suite("people", "tracks", people.judges, people.options, people.judge),

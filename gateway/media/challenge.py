@@ -9,7 +9,11 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-_PARAMETER = re.compile(r'([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+# A parameter, with the scheme before the first one: a header may hold several challenges (RFC 9110 section 11.6.1).
+_PARAMETER = re.compile(
+    r'(?<![A-Za-z0-9_-])(?:([A-Za-z0-9_-]+)[ \t]+)?([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))'
+)
+_MOST = 4096  # characters of a header that are looked at
 _HASHES = {"SHA-256": hashlib.sha256, "MD5": hashlib.md5}  # the better one first
 
 
@@ -30,14 +34,13 @@ class Credential:
         """
         if not self.user and not self.password:
             return False
+        found = [challenge for offer in offers for challenge in _challenges(offer)]
         for name in _HASHES:
-            for offer in offers:
-                scheme, _, rest = offer.strip().partition(" ")
-                said = {key.lower(): quoted or plain for key, quoted, plain in _PARAMETER.findall(rest)}
-                if scheme.lower() == "digest" and said.get("algorithm", "MD5").upper() == name and "nonce" in said:
+            for scheme, said in found:
+                if scheme == "digest" and said.get("algorithm", "MD5").upper() == name and "nonce" in said:
                     self._digest, self._used = said, 0
                     return not again or said.get("stale", "").lower() == "true"
-        self._basic = any(offer.strip().lower().startswith("basic") for offer in offers)
+        self._basic = any(scheme == "basic" for scheme, _ in found)
         return self._basic and not again
 
     def answer(self, method: str, uri: str) -> str | None:
@@ -67,6 +70,18 @@ class Credential:
         quoted = ", ".join(f'{key}="{_escaped(value)}"' for key, value in parts.items())
         named = f", algorithm={algorithm}" if "algorithm" in said else ""
         return f"Digest {quoted}{named}{tail}"
+
+
+def _challenges(offer: str) -> list[tuple[str, dict[str, str]]]:
+    """The challenges of one header: scheme and parameters of each, names in lower case."""
+    alone = offer.strip().lower()
+    found: list[tuple[str, dict[str, str]]] = [(alone, {})] if alone.isalpha() else []
+    for scheme, key, quoted, plain in _PARAMETER.findall(offer[:_MOST]):
+        if scheme:
+            found.append((scheme.lower(), {}))
+        if found:
+            found[-1][1][key.lower()] = quoted or plain
+    return found
 
 
 def _hashed(algorithm: str, text: str) -> str:

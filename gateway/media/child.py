@@ -10,13 +10,18 @@ from gateway.media.messages import (
     Bye,
     Close,
     Gone,
+    Hangup,
     Hello,
+    Meet,
     Open,
     Order,
     Ping,
     Pong,
     Report,
+    Say,
     Setup,
+    Show,
+    Trickle,
     Wish,
     order,
     to_wire,
@@ -25,6 +30,9 @@ from gateway.media.pull import Pull
 
 if TYPE_CHECKING:
     from gateway.engine.child import Child
+    from gateway.media.rtc_loop import Rtc
+
+FAREWELL_S = 0.3  # for WebRTC peers to hear that they are hung up
 
 
 def serve(child: Child) -> None:
@@ -35,18 +43,20 @@ def serve(child: Child) -> None:
         raise TypeError(f"expected a setup first, got {setup.t}")
     streams = Streams(child, setup)
     while True:
-        streams.obey(order(child.receive()[0]))
+        header, payload = child.receive()
+        streams.obey(order(header), payload)
 
 
 class Streams:
-    """Every source that this child reads. Touched by the main thread, but for what `Gone` removes."""
+    """Every source that this child reads, and its peers. Touched by the main thread, but for what `Gone` removes."""
 
     def __init__(self, child: Child, setup: Setup) -> None:
         self._child = child
         self._setup = setup
         self._pulls: dict[int, Pull] = {}
+        self._rtc: Rtc | None = None
 
-    def obey(self, said: Order) -> None:
+    def obey(self, said: Order, payload: bytes = b"") -> None:
         match said:
             case Open():
                 self._pulls[said.number] = pull = Pull(said, self._setup, self._send)
@@ -54,22 +64,38 @@ class Streams:
             case Wish():
                 if known := self._pulls.get(said.number):
                     known.wish = said
+                elif self._rtc is not None:
+                    self._rtc.obey(said)
+            case Meet() | Trickle() | Hangup() | Say():
+                self._peers().obey(said)
+            case Show():
+                self._peers().show(said, payload)
             case Close():
                 if known := self._pulls.get(said.number):
                     known.close()
             case Ping():
                 self._send(self._pong(), b"")
             case Bye():
+                if self._rtc is not None:
+                    self._rtc.leave(FAREWELL_S)
                 os._exit(0)
+
+    def _peers(self) -> Rtc:
+        """The WebRTC side, which is loaded when the first peer comes."""
+        if self._rtc is None:
+            from gateway.media.rtc_loop import Rtc
+
+            self._rtc = Rtc(self._setup, self._send)
+        return self._rtc
 
     def _pong(self) -> Pong:
         from gateway.engine.child import resident_bytes
 
-        pulls = list(self._pulls.values())
+        pulls, rtc = list(self._pulls.values()), self._rtc
         return Pong(
             resident_bytes(),
-            {pull.number: pull.counters() for pull in pulls},
-            tuple(pull.number for pull in pulls if pull.stuck()),
+            {pull.number: pull.counters() for pull in pulls} | (rtc.counters() if rtc else {}),
+            (*(pull.number for pull in pulls if pull.stuck()), *(rtc.stuck() if rtc else ())),
         )
 
     def _send(self, said: Report, payload: bytes) -> None:

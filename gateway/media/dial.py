@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 import psutil
 
@@ -18,6 +21,8 @@ from gateway.media.messages import Setup
 from gateway.media.sources import Rules, Source
 
 MOST_ADDRESSES = 4  # of one name that are tried
+LOOKUP_S = 5.0
+MOST_BEFORE = 2**25  # bytes of a connection before a picture is complete: demuxers keep them all
 
 Lookup = Callable[[str, int], list[str]]
 
@@ -29,10 +34,14 @@ class Line:
     socket: socket.socket
     address: str
 
+    @property
+    def closed(self) -> bool:
+        return self.socket.fileno() < 0
+
     def cut(self) -> None:
         """End it from another thread: whoever reads from it wakes up. Its owner closes it."""
-        with suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):  # that of TLS would have it go on in the open
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
 
 
 def own_addresses() -> set[str]:
@@ -46,31 +55,46 @@ def rules_of(setup: Setup) -> Rules:
 
 
 def looked_up(host: str, port: int) -> list[str]:
-    """Every address of a name, the system's favourite first. Raises `SourceError`."""
+    """Every address of a name, the system's favourite first. Raises `SourceError`, within `LOOKUP_S`."""
+    with suppress(ValueError):
+        return [str(ip_address(host))]
+    answers: SimpleQueue[list[str]] = SimpleQueue()
+
+    def ask() -> None:  # a resolver has no deadline of its own, or one of minutes
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            found = []
+        answers.put(list(dict.fromkeys(str(item[4][0]) for item in found)))
+
+    Thread(target=ask, name="lookup", daemon=True).start()
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError:
-        raise SourceError("resolve", f"the name {host} is not known") from None
-    return list(dict.fromkeys(str(item[4][0]) for item in found))
+        addresses = answers.get(timeout=LOOKUP_S)
+    except Empty:
+        raise SourceError("resolve", f"nobody says within {LOOKUP_S:g} s what the name {host} is") from None
+    if not addresses:
+        raise SourceError("resolve", f"the name {host} is not known")
+    return addresses
 
 
 def dial(source: Source, setup: Setup, *, lookup: Lookup = looked_up) -> Line:
     """Connect to a source within `open_s`. Raises `SourceError`."""
     addresses = lookup(source.host, source.port)
-    rules_of(setup).check_all(addresses, source.port)
+    if not source.trusted:
+        rules_of(setup).check_all(addresses, source.port)
     deadline = time.monotonic() + setup.open_s
     error = SourceError("connect", "the source has no address")
     for address in addresses[:MOST_ADDRESSES]:
         try:
-            return _connected(source, address, setup, max(0.1, deadline - time.monotonic()))
+            return _connected(source, address, setup, deadline)
         except SourceError as failed:
             error = failed
     raise error
 
 
-def _connected(source: Source, address: str, setup: Setup, patience_s: float) -> Line:
+def _connected(source: Source, address: str, setup: Setup, deadline: float) -> Line:
     try:
-        plain = socket.create_connection((address, source.port), patience_s)
+        plain = socket.create_connection((address, source.port), max(0.1, deadline - time.monotonic()))
     except ConnectionRefusedError:
         raise SourceError("refused", f"nobody listens at {source.authority}") from None
     except TimeoutError:
@@ -78,11 +102,13 @@ def _connected(source: Source, address: str, setup: Setup, patience_s: float) ->
     except OSError as failed:
         raise SourceError("connect", f"no way to {source.authority}: {failed.strerror}") from None
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    plain.settimeout(setup.read_s)
-    return Line(_wrapped(plain, source, setup) if source.tls else plain, address)
+    line = Line(_wrapped(plain, source, setup, max(0.1, deadline - time.monotonic())) if source.tls else plain, address)
+    line.socket.settimeout(setup.read_s)
+    return line
 
 
-def _wrapped(plain: socket.socket, source: Source, setup: Setup) -> ssl.SSLSocket:
+def _wrapped(plain: socket.socket, source: Source, setup: Setup, patience_s: float) -> ssl.SSLSocket:
+    plain.settimeout(patience_s)  # of the handshake as a whole
     try:
         context = ssl.create_default_context(cafile=setup.tls_ca or None)
         if not setup.tls_verify:
@@ -94,7 +120,7 @@ def _wrapped(plain: socket.socket, source: Source, setup: Setup) -> ssl.SSLSocke
         raise SourceError("tls", f"the certificate does not hold: {failed.verify_message}; {remedy}") from None
     except TimeoutError:
         plain.close()
-        raise SourceError("timeout", f"no TLS handshake within {setup.read_s:g} s") from None
+        raise SourceError("timeout", f"no TLS handshake within {setup.open_s:g} s") from None
     except (OSError, ValueError) as failed:
         plain.close()
         raise SourceError("tls", f"no TLS connection: {getattr(failed, 'reason', None) or 'it was closed'}") from None

@@ -7,6 +7,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from gateway.engine.pictures import claimed_size
+from gateway.errors import GatewayError
+from gateway.jpeg import read_header
 from gateway.media.errors import SourceError
 
 
@@ -36,12 +39,37 @@ def encoded(picture: Any, quality: int) -> bytes:
     return jpeg.tobytes()
 
 
-def transcoded(image: bytes, side: int, quality: int) -> tuple[bytes, int, int]:
+def check_size(image: bytes, max_pixels: int) -> None:
+    """Believe a picture's header before a decoder does. Raises `SourceError`."""
+    if image[:2] == b"\xff\xd8":
+        try:
+            read_header(image, max_pixels=max_pixels)
+        except GatewayError as error:
+            raise SourceError("codec", f"the source's picture cannot be read: {error}") from None
+        return
+    size = claimed_size(image)
+    if size is None:
+        raise SourceError("codec", "what came is no JPEG, PNG or WebP picture")
+    if size[0] * size[1] > max_pixels:
+        raise SourceError("codec", f"its pictures are {size[0]}x{size[1]} px, more than limits.max_pixels")
+
+
+def transcoded(image: bytes, side: int, quality: int, max_pixels: int) -> tuple[bytes, int, int]:
     """A JPEG, PNG or WebP as a JPEG of such a size. Raises `SourceError`."""
-    picture = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    check_size(image, max_pixels)
+    try:
+        picture = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        picture = None
     if picture is None:
         raise SourceError("codec", "what came is no picture")
+    picture = resized(picture, side)
+    return encoded(picture, quality), picture.shape[1], picture.shape[0]
+
+
+def resized(picture: Any, side: int) -> Any:
+    """Pixels whose longer side is at most `side` px."""
     size = fitted(picture.shape[1], picture.shape[0], side)
-    if size != (picture.shape[1], picture.shape[0]):
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    return encoded(picture, quality), size[0], size[1]
+    if size == (picture.shape[1], picture.shape[0]):
+        return picture
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

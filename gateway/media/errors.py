@@ -11,10 +11,14 @@ Code = Literal[
     "busy",  # it serves as many as it can (RTSP 453, 503; HTTP 429, 503)
     "codec",  # its pictures cannot be decoded here
     "connect",  # no way to it
+    "connector",  # the plugin that reads it failed, or there is none
+    "consent",  # a WebRTC peer that was there answers no more (RFC 7675)
     "device",  # no such camera at this machine, or it is in use
+    "dtls",  # a WebRTC peer did not prove to be who its SDP says
     "ended",  # it closed the connection
     "file",  # no such file, or no video in it
     "hang",  # reading it hung beyond every deadline
+    "ice",  # no way between a WebRTC peer and us
     "internal",  # our defect
     "media_child",  # the process that read it died
     "no_frames",  # it sends, but nothing that becomes a picture
@@ -23,6 +27,7 @@ Code = Literal[
     "redirect",  # it sends elsewhere: too often, or to where it must not
     "refused",  # nobody listens at its port
     "resolve",  # its name is not known
+    "sdp",  # a WebRTC peer's session description does not hold
     "session",  # it has forgotten the session (RTSP 454)
     "timeout",  # it says nothing within its deadline
     "tls",  # its certificate does not hold, or it speaks no TLS

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import http.client
 import io
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gateway.media.challenge import Credential
-from gateway.media.dial import Line, dial
+from gateway.media.dial import MOST_BEFORE, Line, dial
 from gateway.media.errors import SourceError, for_status
 from gateway.media.messages import Setup
 from gateway.media.sources import Source, redirected
@@ -30,6 +31,9 @@ class Answer(io.RawIOBase):
         self.boundary = str(response.headers.get_param("boundary") or "")
         self._line = line
         self._response = response
+        self._left = response.length  # bytes to come, if it said so
+        self._ahead = b""
+        self._since = 0
         self.error: SourceError | None = None  # what ended it, where libav has no word for that
 
     def cut(self) -> None:
@@ -47,16 +51,44 @@ class Answer(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer) -> int:
         """What has come so far, at least one byte; 0 at the end. Raises `SourceError`."""
         view = memoryview(buffer)
+        if self._ahead:
+            data, self._ahead = self._ahead[: len(view)], self._ahead[len(view) :]
+        else:
+            data = self._received(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def _received(self, most: int) -> bytes:
         try:
-            data = self._response.read1(len(view))
+            data = self._response.read1(most)
         except TimeoutError:
             self.error = SourceError("timeout", "the source sends nothing any more")
             raise self.error from None
         except (OSError, http.client.HTTPException, ValueError):
             self.error = SourceError("ended", "the source closed the connection")
             raise self.error from None
-        view[: len(data)] = data
-        return len(data)
+        if self._left is not None:
+            self._left -= len(data)
+        self._since += len(data)
+        if self._since > MOST_BEFORE:
+            self.error = SourceError("answer", f"no picture comes of {MOST_BEFORE >> 20} MiB")
+        elif not data and most and self._left:
+            self.error = SourceError("ended", "the source closed the connection within its answer")
+        if self.error:
+            raise self.error
+        return data
+
+    def seen(self) -> None:
+        """What has come so far was of use."""
+        self._since = 0
+
+    def begins_with(self, word: bytes) -> bool:
+        """Whether its first bytes are these; they are still to be read. Raises `SourceError`."""
+        while word.startswith(self._ahead) and len(self._ahead) < len(word):
+            if not (data := self._received(len(word) - len(self._ahead))):
+                break
+            self._ahead += data
+        return self._ahead == word
 
     def whole(self, most: int) -> bytes:
         """All of it. Raises `SourceError` if that is more than `most` bytes."""
@@ -69,10 +101,14 @@ class Answer(io.RawIOBase):
 
 
 class Web:
-    """The HTTP side of one source: remembers its credential and where it moved to."""
+    """The HTTP side of one source: remembers its credential and where it moved to.
 
-    def __init__(self, source: Source, setup: Setup) -> None:
+    `hold` is told of every connection before anything is awaited of it, and may raise `SourceError`.
+    """
+
+    def __init__(self, source: Source, setup: Setup, hold: Callable[[Line], None]) -> None:
         self._setup = setup
+        self._hold = hold
         self._credentials: dict[tuple[str, str], Credential] = {}
         self.source = source
 
@@ -94,6 +130,7 @@ class Web:
         for attempt in range(MOST_TRIES):
             line = dial(source, self._setup)
             try:
+                self._hold(line)
                 response, sent = self._response(source, line, credential)
             except SourceError:
                 line.socket.close()

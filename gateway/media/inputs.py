@@ -4,9 +4,10 @@ body, a file or a device, and whatever a format would open besides is asked for 
 
 from __future__ import annotations
 
+import io
 import stat
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,7 +32,8 @@ MOST_PLAYLIST = 2**20
 class Input:
     """An open container with video. `paced`: its pictures come faster than their time, so they are to be held back.
 
-    `cut` wakes up who reads, from any thread; `verdict` knows better than libav why reading ended, if it is not None.
+    `cut` wakes up who reads, from any thread; `verdict` knows better than libav why reading ended, if it is not None;
+    `seen` is to be called when something came of what was read.
     """
 
     container: Any
@@ -39,6 +41,7 @@ class Input:
     cut: Callable[[], None]
     release: Callable[[], None]
     verdict: Callable[[], SourceError | None]
+    seen: Callable[[], None]
     live: bool = True
     paced: bool = False
     read_s: float = 5.0
@@ -53,16 +56,22 @@ class Input:
 
 @dataclass(slots=True)
 class Cuts:
-    """What is open now on behalf of a source, to be cut from another thread."""
+    """What is open now on behalf of a source, to be cut from another thread. `done`: it was."""
 
     items: list[Any] = field(default_factory=list)
     done: bool = False
 
     def add(self, item: Any) -> None:
         """Raises `SourceError` if the source is to be closed already."""
+        self.items[:] = [known for known in self.items if not getattr(known, "closed", False)]
         self.items.append(item)
         if self.done:
             item.cut()
+        self.check()
+
+    def check(self) -> None:
+        """Raises `SourceError` if what was read may have ended because it was cut."""
+        if self.done:
             raise SourceError("ended", "the source was closed")
 
     def cut(self) -> None:
@@ -125,7 +134,7 @@ def _relayed(relay: Relay, source: Source, setup: Setup) -> Input:
         return relay.verdict if isinstance(relay.verdict, SourceError) else None
 
     container = _opened(relay.url, setup, format="rtsp", options=options)
-    return _input(container, cut=relay.cut, release=relay.close, verdict=verdict, read_s=setup.read_s)
+    return _input(container, cut=relay.cut, release=relay.close, verdict=verdict, seen=relay.seen, read_s=setup.read_s)
 
 
 def _body(answer: Answer, setup: Setup) -> Input:
@@ -142,6 +151,7 @@ def _body(answer: Answer, setup: Setup) -> Input:
         cut=answer.cut,
         release=answer.close,
         verdict=lambda: answer.error,
+        seen=answer.seen,
         read_s=setup.read_s,
         paced=not multipart and answer.kind.startswith("video/mp4"),
     )
@@ -149,18 +159,25 @@ def _body(answer: Answer, setup: Setup) -> Input:
 
 def _playlist(answer: Answer, setup: Setup, cuts: Cuts) -> Input:
     """HLS: playlists and segments are fetched here, from the playlist's host only, and checked like any other."""
-    web = Web(answer.source, setup)
+    web = Web(answer.source, setup, cuts.add)
     errors: list[SourceError] = []
+    parts: list[Answer] = []
 
-    def fetched(url: str, _flags: int, _options: Mapping[str, str]) -> Answer:
+    def fetched(url: str, _flags: int, _options: Mapping[str, str]) -> Answer | io.BytesIO:
         try:
             part = web.get(redirected(answer.source, url), within=answer.source.host)
+            if not part.begins_with(b"#EXTM3U"):
+                parts[:] = [*(known for known in parts if not known.closed), part]
+                return part
+            with closing(part):  # libav keeps all that a playlist names, however much
+                return io.BytesIO(part.whole(MOST_PLAYLIST))
         except SourceError as error:
             errors.append(error)
             raise
-        cuts.items[:] = [item for item in cuts.items if not getattr(item, "closed", False)]
-        cuts.add(part)
-        return part
+
+    def seen() -> None:
+        for part in parts:
+            part.seen()
 
     answer.close()
     options = {"http_persistent": "0", "http_multiple": "0", "allowed_extensions": "ALL", "extension_picky": "0"}
@@ -177,6 +194,7 @@ def _playlist(answer: Answer, setup: Setup, cuts: Cuts) -> Input:
         cut=cuts.cut,
         release=lambda: None,
         verdict=lambda: errors[-1] if errors else None,
+        seen=seen,
         read_s=HLS_S,
         paced=True,
     )
@@ -252,6 +270,7 @@ def _input(
     cut: Callable[[], None] = _nothing,
     release: Callable[[], None] = _nothing,
     verdict: Callable[[], SourceError | None] = _nothing,
+    seen: Callable[[], None] = _nothing,
     **how: Any,
 ) -> Input:
     if not container.streams.video:
@@ -264,4 +283,4 @@ def _input(
         release()
         raise SourceError("codec", "there is no decoder for its video")
     stream.codec_context.thread_count = 1  # cameras are many; a second thread of one is a frame of delay
-    return Input(container, stream, cut, release, verdict, **how)
+    return Input(container, stream, cut, release, verdict, seen, **how)

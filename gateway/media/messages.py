@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, TypeAdapter, ValidationError
 
+from gateway.engine.plugins import PluginSpec
 from gateway.engine.wire import BrokenWire, Header
 from gateway.media.errors import Code
 from gateway.media.sources import Source
@@ -14,9 +15,29 @@ from gateway.media.sources import Source
 VERSION = 1
 MAX_JPEG = 32 * 2**20
 CameraState = Literal["connecting", "online", "lost", "auth_failed", "ended"]
+Direction = Literal["in", "out"]  # of pictures, as the gateway sees them: WHIP, WHEP
 
 
 # --- gateway to child ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RtcTerms:
+    """The operator's terms for WebRTC. No `addresses`: all of this machine but loopback; no ports: any. Times in s.
+
+    `hosts` are told besides, as under what the machine is reached. `candidates`: of one peer, at most.
+    """
+
+    addresses: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    port_min: int = 0
+    port_max: int = 0
+    candidates: int = 16
+    connect_s: float = 15.0
+    consent_s: float = 30.0
+    silent_s: float = 10.0
+    bitrate_kbps: int = 2000
+    fps: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +58,8 @@ class Setup:
     max_bytes: int = 2 * 2**20
     tls_verify: bool = True
     tls_ca: str = ""
+    rtc: RtcTerms = RtcTerms()
+    plugins: tuple[PluginSpec, ...] = ()
     t: Literal["setup"] = "setup"
 
 
@@ -45,6 +68,7 @@ class Wish:
     """What a stream is to deliver: `fps` pictures per second at most, none larger than `side` px.
 
     `keyframes`: only those. Not `wanted`: nobody looks; a keyframe now and then tells that the camera is there.
+    `packets`: its H.264 as it comes, too.
     """
 
     number: int
@@ -52,6 +76,7 @@ class Wish:
     side: Annotated[int, Field(ge=16)] = 1920
     keyframes: bool = False
     wanted: bool = True
+    packets: bool = False
     t: Literal["wish"] = "wish"
 
 
@@ -69,6 +94,74 @@ class Open:
 class Close:
     number: int
     t: Literal["close"] = "close"
+
+
+@dataclass(frozen=True, slots=True)
+class IceServer:
+    """A STUN or TURN server, as RFC 7064 and RFC 7065 write them."""
+
+    url: str
+    username: str = ""
+    credential: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A WebRTC peer's offer. `sdp` was checked, and candidates that are refused were taken out of it.
+
+    `channel` of a viewer: viewers of one channel see the same pictures and share one encoder.
+    """
+
+    direction: Direction
+    sdp: str = field(repr=False)
+    channel: str = ""
+    servers: tuple[IceServer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Meet:
+    """Answer an offer, as peer `number`. `wish` is what is wished of the pictures it sends."""
+
+    number: int
+    offer: Offer
+    wish: Wish
+    t: Literal["offer"] = "offer"
+
+
+@dataclass(frozen=True, slots=True)
+class Trickle:
+    """More candidates of a peer, `application/trickle-ice-sdpfrag` (RFC 8840)."""
+
+    number: int
+    fragment: str = field(repr=False)
+    t: Literal["candidate"] = "candidate"
+
+
+@dataclass(frozen=True, slots=True)
+class Hangup:
+    """End a peer; `Gone` tells when nothing is left of it."""
+
+    number: int
+    t: Literal["hangup"] = "hangup"
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """A picture for all viewers of a channel; its JPEG is the payload. The next one waits for `Shown`."""
+
+    channel: str
+    seq: int
+    captured_us: int | None = None
+    t: Literal["picture"] = "picture"
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A text for one viewer, on its data channel."""
+
+    number: int
+    text: str = field(repr=False)
+    t: Literal["say"] = "say"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +215,19 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Packets:
+    """H.264 of a camera as it came (annex B), some packets in a row; their data is the payload.
+
+    Of each its size in bytes, when it is decoded on the time of `frame`, how long until it is shown (s), and whether it
+    is a keyframe; one stands first, or nowhere, and has its parameters before it.
+    """
+
+    number: int
+    stamps: tuple[tuple[int, float, float, bool], ...]
+    t: Literal["packets"] = "packets"
+
+
+@dataclass(frozen=True, slots=True)
 class Gone:
     """A stream that was closed has left nothing behind."""
 
@@ -130,8 +236,31 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """Of a WebRTC peer: the SDP with every candidate, or why there is none."""
+
+    number: int
+    sdp: str | None = field(default=None, repr=False)
+    code: Code | None = None
+    detail: str = ""
+    t: Literal["answer"] = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A channel's encoder has taken a picture; the next one may come."""
+
+    channel: str
+    seq: int
+    t: Literal["shown"] = "shown"
+
+
+@dataclass(frozen=True, slots=True)
 class Counters:
-    """Of one stream, since it was opened. `fps` is what the source sends."""
+    """Of one stream, since it was opened. `fps` is what the source sends.
+
+    `dropped`: pictures and texts that somebody was too slow for; `malformed`: datagrams that mean nothing.
+    """
 
     packets: int = 0
     decoded: int = 0
@@ -139,6 +268,8 @@ class Counters:
     passed: int = 0
     corrupt: int = 0
     fps: float = 0.0
+    dropped: int = 0
+    malformed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +282,8 @@ class Pong:
     t: Literal["pong"] = "pong"
 
 
-Order = Setup | Wish | Open | Close | Ping | Bye
-Report = Hello | Shot | Told | Gone | Pong
+Order = Setup | Wish | Open | Close | Meet | Trickle | Hangup | Show | Say | Ping | Bye
+Report = Hello | Shot | Packets | Told | Gone | Answer | Shown | Pong
 
 _ORDERS: TypeAdapter[Order] = TypeAdapter(Annotated[Order, Discriminator("t")])
 _REPORTS: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Discriminator("t")])

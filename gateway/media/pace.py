@@ -1,7 +1,8 @@
 """Pace: which packets need decoding and which pictures are wanted. Pure: told of packets and frames, it decides.
 
 Decoding everything is the largest cost of a camera. Keyframes stand alone, so when they come often enough for what is
-wanted, nothing else is decoded; frames that no other refers to are skipped when every second picture would do.
+wanted, nothing else is decoded; frames that no other refers to are skipped when every second picture would do; and
+what comes between the last wanted picture and the next keyframe is held until that has come, which needs none of it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ IDLE_S = 1.0  # when nobody looks, a keyframe about as often shows that the came
 GAPS = 4  # keyframe intervals that are looked at
 ENOUGH = 0.9  # of the wanted interval
 EARLY = 0.2  # of an interval that a picture may come before it is due: cameras are not that regular
+REGULAR = 1.2  # longest over shortest keyframe interval of a camera whose next keyframe can be foretold
 
 Plan = Literal["all", "references", "keyframes"]
+Way = Literal["decode", "hold", "drop"]  # of a packet; what is held is decoded before the next one that is no keyframe
 
 
 class Pace:
@@ -52,15 +55,24 @@ class Pace:
             return "references"
         return "all"
 
-    def packet(self, at: float, *, keyframe: bool) -> bool:
-        """Whether to decode a packet."""
+    def packet(self, at: float, *, keyframe: bool) -> Way:
+        """What to do with a packet."""
         self._measure(at, keyframe=keyframe)
         if keyframe:
             self._whole = True
-            return True
+            return "decode"
         if self.plan == "keyframes":
             self._whole = False
-        return self._whole
+        if not self._whole:
+            return "drop"
+        return "hold" if self._keyframe_will_do(at) else "decode"
+
+    def _keyframe_will_do(self, at: float) -> bool:
+        """Whether the next picture is not due before the next keyframe, which is not late so far."""
+        if len(self._gaps) < 2 or self._key_at is None or max(self._gaps) > REGULAR * min(self._gaps):
+            return False
+        next_at, slack = self._key_at + max(self._gaps), EARLY * self.interval
+        return at <= next_at <= self._due + slack
 
     def _measure(self, at: float, *, keyframe: bool) -> None:
         if self._at is not None and 0 < at - self._at < 10:

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 import av
 
-from gateway.commands.scene import HEIGHT, WIDTH, Scene
 from gateway.errors import GatewayError
 from gateway.jpeg import read_header
 from gateway.media.encode import jpeg_of, transcoded
@@ -22,6 +21,7 @@ from gateway.media.fetch import Answer, Web
 from gateway.media.inputs import Cuts, Input, fault, open_input
 from gateway.media.messages import Counters, Setup, Wish
 from gateway.media.pace import Clock, Pace
+from gateway.media.parcels import Parcels, Stamped
 from gateway.media.sources import Source
 
 MOST_AHEAD_S = 2.0  # a paced source that fell further behind goes on from now
@@ -53,7 +53,7 @@ class Tally:
     fps: float = 0.0
 
     def counters(self) -> Counters:
-        return Counters(self.packets, self.decoded, self.encoded, self.passed, self.corrupt, round(self.fps, 2))
+        return Counters(self.packets, self.decoded, self.encoded, self.passed, self.corrupt, fps=round(self.fps, 2))
 
 
 class Reader(Protocol):
@@ -66,15 +66,14 @@ class Reader(Protocol):
     @property
     def cuts(self) -> Cuts: ...
     def expect(self, seconds: float) -> None: ...
+    def parcel(self, stamps: tuple[Stamped, ...], data: bytes) -> None: ...
     def rest(self, seconds: float) -> bool: ...
 
 
 def pictures(source: Source, setup: Setup, reader: Reader) -> Generator[Picture | None, None, None]:
     """A source's pictures in one attempt. Raises `SourceError`; a file that does not loop ends."""
     reader.expect(4 * setup.open_s + 2 * setup.read_s)
-    if source.kind == "demo":
-        yield from _demo(setup, reader)
-    elif source.kind == "http":
+    if source.kind == "http":
         yield from _http(source, setup, reader)
     else:
         yield from _decoded(source, setup, reader)
@@ -87,7 +86,9 @@ def _decoded(source: Source, setup: Setup, reader: Reader, answer: Answer | None
     while True:
         opened = open_input(source, setup, reader.cuts, answer)
         try:
-            yield from Reading(opened, setup, reader).pictures()
+            reading = Reading(opened, setup, reader)
+            yield from reading.pictures()
+            reading.parcels.flush()
         finally:
             opened.close()
         if opened.live:
@@ -110,6 +111,8 @@ class Reading:
         self._codec = str(opened.stream.codec_context.name)
         self._began: float | None = None
         self._good_at = time.monotonic()
+        self.parcels = Parcels(opened.stream, reader.parcel)
+        self._held: list[tuple[Any, float, float | None]] = []  # packets that the next keyframe makes superfluous
         reader.time.begin_anew()
 
     def pictures(self) -> Iterator[Picture | None]:
@@ -119,6 +122,7 @@ class Reading:
             packet = self._next(packets)
             if packet is None:
                 return
+            self._opened.seen()
             yield from self._from(packet)
             self._watch()
 
@@ -131,6 +135,7 @@ class Reading:
         except av.error.EOFError:
             return None
         except (av.FFmpegError, OSError, ValueError) as error:
+            self.parcels.flush()
             raise (self._opened.verdict() or fault(error)) from None
 
     def _watch(self) -> None:
@@ -144,14 +149,19 @@ class Reading:
         if packet.size:
             tally.packets += 1
             at = self._time_of(packet)
-            wanted = pace.packet(at, keyframe=packet.is_keyframe)
+            way = pace.packet(at, keyframe=packet.is_keyframe)
             tally.fps = pace.fps
+            held, self._held = self._held, []
             if self._opened.paced and not self._paced(at):
                 return
-            if not wanted:
-                self._good_at = time.monotonic() if pace.plan == "keyframes" else self._good_at
+            self.parcels.add(packet, at, wanted=self._reader.wish.packets)
+            if way != "decode":
+                self._held = [*held, (packet, at, captured)] if way == "hold" else []
+                self._good_at = time.monotonic() if way == "hold" or pace.plan == "keyframes" else self._good_at
                 yield None
                 return
+            for each in () if packet.is_keyframe else held:
+                yield from self._frames(*each)
             if self._codec == "mjpeg" and (passed := self._passed(bytes(packet), at, captured)) is not None:
                 yield passed if passed.jpeg else None
                 return
@@ -219,9 +229,8 @@ class Reading:
 
 def _http(source: Source, setup: Setup, reader: Reader) -> Iterator[Picture | None]:
     """What the answer says it is: single pictures are asked for again and again, all else is read by libav."""
-    web = Web(source, setup)
+    web = Web(source, setup, reader.cuts.add)
     with closing(web.get()) as answer:
-        reader.cuts.add(answer)
         if answer.kind in STILLS:
             yield from _stills(web, answer, setup, reader)
         else:
@@ -233,19 +242,18 @@ def _stills(web: Web, answer: Answer, setup: Setup, reader: Reader) -> Iterator[
     while True:
         with closing(answer):
             picture = answer.whole(setup.max_bytes)
-        yield _still(picture, time.monotonic() - began, reader, setup)
+        reader.tally.packets += 1
+        reader.cuts.check()
+        yield still(picture, time.monotonic() - began, time.time(), reader, setup)
         due = max(due + max(setup.snapshot_s, 1 / reader.wish.fps), time.monotonic())
         if not reader.rest(due - time.monotonic()):
             return
         reader.expect(4 * setup.open_s + 2 * setup.read_s)
         answer = web.get()
-        reader.cuts.items.clear()
-        reader.cuts.add(answer)
 
 
-def _still(image: bytes, at: float, reader: Reader, setup: Setup) -> Picture:
-    reader.tally.packets += 1
-    captured = time.time()
+def still(image: bytes, at: float, captured: float, reader: Reader, setup: Setup) -> Picture:
+    """A picture that came alone, as JPEG no larger than wished. Raises `SourceError`."""
     if image[:2] == b"\xff\xd8":
         try:
             header = read_header(image)
@@ -254,22 +262,6 @@ def _still(image: bytes, at: float, reader: Reader, setup: Setup) -> Picture:
         if max(header.width, header.height) <= reader.wish.side:
             reader.tally.passed += 1
             return Picture(image, header.width, header.height, at, True, captured, "jpeg")
-    jpeg, width, height = transcoded(image, reader.wish.side, setup.quality)
+    jpeg, width, height = transcoded(image, reader.wish.side, setup.quality, setup.max_pixels)
     reader.tally.encoded += 1
     return Picture(jpeg, width, height, at, True, captured, "jpeg")
-
-
-# --- the demo --------------------------------------------------------------------------------------------------------
-
-
-def _demo(setup: Setup, reader: Reader) -> Iterator[Picture | None]:
-    """The drawn yard, as fast as it is wished."""
-    scene, began, due = Scene(), time.monotonic(), time.monotonic()
-    while True:
-        at = time.monotonic() - began
-        reader.expect(setup.read_s)
-        yield Picture(scene.jpeg(at), WIDTH, HEIGHT, at, True, time.time(), "drawn")
-        reader.tally.encoded += 1
-        due = max(due + (1 / reader.wish.fps if reader.wish.wanted else 1.0), time.monotonic())
-        if not reader.rest(due - time.monotonic()):
-            return

@@ -8,15 +8,19 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
 from gateway.engine.confine import VARIABLE, Confinement
 from gateway.engine.environment import worker_environment
+from gateway.engine.plugins import PluginSpec
 from gateway.engine.process import WorkerDied
-from gateway.media.messages import Setup, Told
+from gateway.media.errors import SourceError
+from gateway.media.messages import RtcTerms, Setup, Told
+from gateway.media.peers import Offer, Peer, PeerReceiver
 from gateway.media.sources import Source
 from gateway.media.worker import Feed, Kind, MediaWorker, Receiver
 from gateway.settings import Settings
@@ -29,6 +33,7 @@ MIB = 2**20
 DEATHS_S = 60.0  # a stream that lost so many children within this time is read by a child of its own
 MOST_DEATHS = 2
 MAX_PAUSE_S = 30.0
+LINGER_S = 30.0  # that a child waits for the next peer: starting one takes longer than answering an offer should
 YOUNG_S = 60.0  # a child that is too large by then is so by nature, and the next one would be no smaller
 
 
@@ -39,12 +44,15 @@ class MediaPool:
         self.workers: list[MediaWorker] = []
         self.restarts = 0
         self.recycled = 0
+        self._malformed = 0  # of children that are over
+        self.connectors: Callable[[], Mapping[str, Sequence[PluginSpec]]] = dict  # plugins that read a scheme
         self._settings = settings
         self._clock = clock
         self._feeds: dict[int, Feed] = {}
         self._numbers = count(1)
         self._names = count(1)
         self._tasks: asyncio.TaskGroup | None = None
+        self._lives: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
 
     @asynccontextmanager
@@ -59,6 +67,8 @@ class MediaPool:
                 ticking.cancel()
                 for worker in self.workers:
                     worker.leave()
+                if self._lives:  # before an error of whoever ran us cancels them while they bury their children
+                    await asyncio.wait(self._lives)
 
     # --- streams -----------------------------------------------------------------------------------------------------
 
@@ -80,13 +90,18 @@ class MediaPool:
 
     def _place(self, feed: Feed) -> None:
         """Have a child read it: one with room, else a new one."""
-        if self._over.is_set() or feed.number not in self._feeds:
+        if self._over.is_set() or feed.number not in self._feeds or feed.worker is not None:
+            return
+        scheme = feed.source.connector
+        plugins = self.connectors().get(scheme, ())
+        if scheme and not plugins:
+            feed.receiver.told(Told(feed.number, "lost", "connector", f"there is no connector for {scheme}:"))
             return
         suspect = self._suspect(feed)
-        most = self._settings.media.streams_per_child
-        free = [w for w in self.workers if w.kind == feed.kind and not w.retiring and not w.alone]
+        most, group = self._settings.media.streams_per_child, plugins[0].group if plugins else ""
+        free = [w for w in self.workers if (w.kind, w.group) == (feed.kind, group) and not w.retiring and not w.alone]
         free = [worker for worker in free if len(worker.feeds) < most]
-        worker = free[0] if free and not suspect else self._begin(feed.kind)
+        worker = free[0] if free and not suspect else self._begin(feed.kind, plugins)
         worker.alone = worker.alone or suspect
         worker.adopt(feed)
 
@@ -95,28 +110,83 @@ class MediaPool:
         feed.deaths = [at for at in feed.deaths if now - at <= DEATHS_S]
         return len(feed.deaths) >= MOST_DEATHS
 
+    # --- WebRTC peers ------------------------------------------------------------------------------------------------
+
+    async def offer(self, offer: Offer, receiver: PeerReceiver) -> Peer:
+        """Have a child answer a WebRTC offer. Raises `SourceError`, within `webrtc.answer_s`.
+
+        The peer lives until `close`, until its receiver wishes for nothing any more, or until it is told lost or ended.
+        """
+        number = next(self._numbers)
+        wish = receiver.wish(number)
+        if wish is None or self._over.is_set():
+            raise SourceError("ended", "nobody wants this peer any more")
+        peer = Peer(number, offer, receiver, wish)
+        worker = self._switchboard_for(offer)
+        worker.switchboard.adopt(peer)
+        try:
+            await self._answered(peer)
+        finally:
+            if not peer.answer:  # also if whoever asked went away
+                peer.close()
+        return peer
+
+    async def _answered(self, peer: Peer) -> None:
+        within_s = self._settings.webrtc.answer_s
+        try:
+            async with asyncio.timeout(within_s):
+                answer = await peer.answered
+        except TimeoutError:
+            raise SourceError("timeout", f"the offer was not answered within {within_s:g} s") from None
+        if answer.sdp is None:
+            raise SourceError(answer.code or "internal", answer.detail)
+        peer.answer = answer.sdp
+
+    @property
+    def peers(self) -> int:
+        return sum(len(worker.switchboard.peers) for worker in self.workers)
+
+    @property
+    def malformed(self) -> int:
+        """Datagrams to WebRTC peers that meant nothing, so far."""
+        return self._malformed + sum(worker.switchboard.malformed for worker in self.workers)
+
+    def _switchboard_for(self, offer: Offer) -> MediaWorker:
+        """A child with room; viewers of one channel meet in one child, as long as it takes more peers at all."""
+        able = [worker for worker in self.workers if worker.kind == "peers" and not worker.retiring]
+        if offer.direction == "out":
+            for worker in able:
+                if offer.channel in worker.switchboard.channels:
+                    return worker
+        most = self._settings.webrtc.peers_per_child
+        free = (worker for worker in able if len(worker.switchboard.peers) < most)
+        return next(free, None) or self._begin("peers")
+
     def _end_if_idle(self, worker: MediaWorker) -> None:
-        if not worker.feeds:
+        if worker.idle:
             worker.retiring = True
             worker.leave()
 
     # --- children ----------------------------------------------------------------------------------------------------
 
-    def _begin(self, kind: Kind) -> MediaWorker:
+    def _begin(self, kind: Kind, plugins: Sequence[PluginSpec] = ()) -> MediaWorker:
         if self._tasks is None:
             raise AssertionError("sources are pulled only while the pool runs")
         settings = self._settings
         worker = MediaWorker(
             f"media-{next(self._names)}",
             kind,
-            setup_of(settings),
-            environment=environment_of(settings, kind),
+            replace(setup_of(settings), plugins=tuple(plugins)),
+            environment=worker_environment(settings, plugins) if plugins else environment_of(settings, kind),
             nice=settings.media.nice,
             ping_s=settings.media.ping_s,
         )
-        worker.born_at = self._clock()
+        worker.born_at = worker.busy_at = self._clock()
+        worker.group = plugins[0].group if plugins else ""
         self.workers.append(worker)
-        self._tasks.create_task(self._live(worker), name=worker.name)
+        life = self._tasks.create_task(self._live(worker), name=worker.name)
+        self._lives.add(life)
+        life.add_done_callback(self._lives.discard)
         return worker
 
     async def _live(self, worker: MediaWorker) -> None:
@@ -131,13 +201,17 @@ class MediaPool:
             log.exception("media child %s: broke", worker.name)
         finally:
             self.workers.remove(worker)
-        if worker.feeds and not self._over.is_set():
+            self._malformed += worker.switchboard.malformed
+        over = self._over.is_set()
+        self.restarts += not (worker.idle or over)
+        if (lost := worker.switchboard.died(over=over)) and not over:
+            log.warning("media child %s: %s; its %d peers are lost", worker.name, reason, lost)
+        if worker.feeds and not over:
             await self._bring_back(worker, reason)
 
     async def _bring_back(self, worker: MediaWorker, reason: str) -> None:
         """Its streams go to other children after a pause; whoever loses them often waits longer, and goes alone."""
         feeds, now = list(worker.feeds.values()), self._clock()
-        self.restarts += 1
         log.warning("media child %s: %s; its %d streams are opened anew", worker.name, reason, len(feeds))
         worker.feeds.clear()
         for feed in feeds:
@@ -166,6 +240,7 @@ class MediaPool:
             for feed in list(self._feeds.values()):
                 self._renew(feed)
             for worker in list(self.workers):
+                self._renew_peers(worker)
                 if not worker.retiring and self._too_large(worker):
                     worker.retiring = True
                     tasks.create_task(self._recycle(worker))
@@ -181,15 +256,27 @@ class MediaPool:
         elif feed.worker is not None:
             feed.worker.renew(feed, wish)
 
+    def _renew_peers(self, worker: MediaWorker) -> None:
+        for peer in list(worker.switchboard.peers.values()):
+            wish = peer.receiver.wish(peer.number)
+            if wish is None:
+                peer.close()
+            else:
+                worker.switchboard.renew(peer, wish)
+        if worker.switchboard.peers:
+            worker.busy_at = self._clock()
+        elif worker.kind == "peers" and self._clock() - worker.busy_at > LINGER_S:
+            self._end_if_idle(worker)
+
     async def _recycle(self, worker: MediaWorker) -> None:
-        """Move its streams to another child one by one."""
+        """Move its streams to another child one by one; WebRTC peers stay, and it leaves after its last one."""
         self.recycled += 1
         log.warning("media child %s: holds %d MiB; its streams move", worker.name, worker.rss // MIB)
         for feed in list(worker.feeds.values()):
             worker.forget(feed)
             self._place(feed)
             await self._back(feed)
-        worker.leave()
+        self._end_if_idle(worker)
 
     async def _back(self, feed: Feed) -> None:
         """Wait until its new child has read some of it, so that never more than one stream is away."""
@@ -203,9 +290,17 @@ class MediaPool:
         """For `GET /api/status`."""
         return {
             "children": [
-                {"name": w.name, "kind": w.kind, "streams": len(w.feeds), "memory_bytes": w.rss} for w in self.workers
+                {
+                    "name": w.name,
+                    "kind": w.kind,
+                    "streams": len(w.feeds),
+                    "peers": len(w.switchboard.peers),
+                    "memory_bytes": w.rss,
+                }
+                for w in self.workers
             ],
             "sources": len(self._feeds),
+            "peers": self.peers,
             "restarts": self.restarts,
             "recycled": self.recycled,
             "kinds": dict(Counter(feed.source.kind for feed in self._feeds.values())),
@@ -230,6 +325,23 @@ def setup_of(settings: Settings) -> Setup:
         max_bytes=settings.limits.max_message_bytes,
         tls_verify=media.tls_verify,
         tls_ca=str(media.tls_ca or ""),
+        rtc=rtc_terms(settings),
+    )
+
+
+def rtc_terms(settings: Settings) -> RtcTerms:
+    webrtc = settings.webrtc
+    return RtcTerms(
+        addresses=tuple(webrtc.addresses),
+        hosts=tuple(webrtc.hosts),
+        port_min=webrtc.port_min,
+        port_max=webrtc.port_max,
+        candidates=webrtc.candidates,
+        connect_s=webrtc.connect_s,
+        consent_s=webrtc.consent_s,
+        silent_s=webrtc.silent_s,
+        bitrate_kbps=webrtc.bitrate_kbps,
+        fps=webrtc.fps,
     )
 
 

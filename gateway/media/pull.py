@@ -9,21 +9,27 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from threading import Event, Thread
 
 from gateway.media.backoff import Backoff
 from gateway.media.errors import SourceError
 from gateway.media.inputs import Cuts
-from gateway.media.messages import CameraState, Counters, Gone, Open, Report, Setup, Shot, Told
+from gateway.media.messages import CameraState, Counters, Gone, Open, Packets, Report, Setup, Shot, Told
 from gateway.media.pace import Clock
+from gateway.media.parcels import Stamped
 from gateway.media.pictures import Picture, Tally, pictures
+from gateway.media.plugged import plugged
 
 log = logging.getLogger(__name__)
 
-SLACK_S = 5.0  # beyond all deadlines; who needs longer hangs in native code
+SLACK_S = 5.0  # for a source whose connections were cut at its deadline; who needs longer hangs in native code
 
 Send = Callable[[Report, bytes], None]
+
+
+class _GatewayGone(Exception):
+    """Nobody is there to be told."""
 
 
 class Pull:
@@ -36,13 +42,14 @@ class Pull:
         self.time = Clock()
         self._source = opened.source
         self._setup = setup
-        self._send = send
+        self._to_gateway = send
         self._clock = clock
         self._closed = Event()
         self._cuts = Cuts()
         self._attempts = 0
         self._online_at: float | None = None
         self._busy_until = float("inf")
+        self._cut_at = float("-inf")
         self._thread = Thread(target=self._run, name=f"stream {self.number}", daemon=True)
 
     def start(self) -> None:
@@ -54,8 +61,16 @@ class Pull:
         self._cuts.cut()
 
     def stuck(self) -> bool:
-        """Whether its thread hangs beyond every deadline."""
-        return self._clock() > self._busy_until
+        """Whether its thread hangs beyond every deadline. At its deadline the source loses its connections first: the
+        patience of a socket is for one call, and never ends with who sends a byte now and then.
+        """
+        now, until = self._clock(), self._busy_until
+        if now <= until:
+            return False
+        if self._cut_at <= until:
+            self._cut_at = now
+            self._cuts.cut()
+        return now - self._cut_at > SLACK_S
 
     def counters(self) -> Counters:
         return self.tally.counters()
@@ -63,15 +78,11 @@ class Pull:
     # --- the thread --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        try:
-            self._attempt_again()
-        except OSError:  # the gateway has gone
-            pass
-        except Exception:
-            log.exception("stream %d: broke", self.number)
-            self._tell(Told(self.number, "lost", "internal", "reading the source failed; the log says why"))
-        finally:
-            self._send(Gone(self.number), b"")
+        with suppress(_GatewayGone):
+            try:
+                self._attempt_again()
+            finally:
+                self._send(Gone(self.number), b"")
 
     def _attempt_again(self) -> None:
         backoff = Backoff(self._setup.retry_max_s, self._setup.auth_retry_s)
@@ -79,14 +90,24 @@ class Pull:
         while not self._closed.is_set():
             self._attempts += 1
             self._online_at = None
-            try:
-                self._once()
-            except SourceError as error:
-                if not self._closed.is_set():
-                    self._lose(error, backoff)
-            else:
+            if (error := self._failure()) is None:
                 self._tell(Told(self.number, "ended", attempts=self._attempts))
                 return
+            if not self._closed.is_set():
+                self._lose(error, backoff)
+
+    def _failure(self) -> SourceError | None:
+        """Make one attempt; why it failed, None at a file's end."""
+        try:
+            self._once()
+        except _GatewayGone:
+            raise
+        except SourceError as error:
+            return SourceError("timeout", "the source takes too long") if self._cuts.done else error
+        except Exception:
+            log.exception("stream %d: broke", self.number)
+            return SourceError("internal", "reading the source failed; the log says why")
+        return None
 
     def _lose(self, error: SourceError, backoff: Backoff) -> None:
         online_s = 0.0 if self._online_at is None else self._clock() - self._online_at
@@ -101,7 +122,8 @@ class Pull:
         self._cuts = Cuts()
         if self._closed.is_set():
             return
-        with closing(pictures(self._source, self._setup, self)) as found:
+        read = plugged if self._source.connector else pictures
+        with closing(read(self._source, self._setup, self)) as found:
             for picture in found:
                 if picture is not None:
                     self._deliver(picture)
@@ -119,6 +141,12 @@ class Pull:
     def _tell(self, told: Told) -> None:
         self._send(told, b"")
 
+    def _send(self, said: Report, payload: bytes) -> None:
+        try:
+            self._to_gateway(said, payload)
+        except OSError:
+            raise _GatewayGone from None
+
     # --- what reading asks -------------------------------------------------------------------------------------------
 
     @property
@@ -128,7 +156,11 @@ class Pull:
 
     def expect(self, seconds: float) -> None:
         """The next step may take so long; more is a hang."""
-        self._busy_until = self._clock() + seconds + SLACK_S
+        self._busy_until = self._clock() + seconds
+
+    def parcel(self, stamps: tuple[Stamped, ...], data: bytes) -> None:
+        """Packets as they came."""
+        self._send(Packets(self.number, stamps), data)
 
     def rest(self, seconds: float) -> bool:
         """Wait, unless it is closed meanwhile; whether it goes on."""

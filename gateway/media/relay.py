@@ -19,16 +19,21 @@ from dataclasses import dataclass
 from threading import Thread
 
 from gateway.media.challenge import Credential
-from gateway.media.dial import Line
+from gateway.media.dial import MOST_BEFORE, Line
 from gateway.media.errors import Code, Redirected, SourceError, for_status
 from gateway.media.sources import Source
 
 CHUNK = 2**16
 MOST_HEADER = 2**16
 MOST_BODY = 2**20  # of one RTSP message; a session description is a few hundred bytes
+MOST_PROOFS = 2  # of one request; a camera that calls every nonce stale would have them for ever
 OPENING = ("OPTIONS", "DESCRIBE", "SETUP", "PLAY")
 
-_RTSP = re.compile(rb"RTSP/|[A-Z_]+ \S+ RTSP/")
+_RTSP = re.compile(rb"RTSP/[0-9.]+ [0-9]{3}\b|[A-Z_]+ \S+ RTSP/")
+# What libav reads as we do: it drops a CR anywhere, ends a line at any LF, cuts it at 4 KiB, and takes a `$` at its
+# beginning for a frame.
+_HEAD = re.compile(rb"(?:[^$\x00-\x08\x0a-\x1f][^\x00-\x08\x0a-\x1f]{0,4000}\r\n)+\r\n")
+_LENGTH = re.compile(rb"(?im)^content-length:[ \t]*([^\r\n]*)")
 _CSEQ = re.compile(rb"(?im)^(cseq:[ \t]*)(\d+)")
 _TRANSPORT = re.compile(rb"(?im)^transport:[^\r\n]*")
 _ELSEWHERE = re.compile(rb"(?i);(source|destination)=[^;\r\n]*")
@@ -42,7 +47,7 @@ class _Asked:
     uri: str
     text: bytes
     number: bytes
-    answered_for: bool = False
+    proofs: int = 0  # how often it was sent with a credential
 
 
 class Relay:
@@ -65,6 +70,8 @@ class Relay:
         self._near: socket.socket | None = None
         self._asked: dict[bytes, _Asked] = {}
         self._last = 0
+        self._plays = False
+        self._since = 0
         self._from_near = bytearray()
         self._from_far = bytearray()
         self._thread = Thread(target=self._run, name="relay", daemon=True)
@@ -74,6 +81,10 @@ class Relay:
         """End both connections and wait for the thread."""
         self.cut()
         self._thread.join()
+
+    def seen(self) -> None:
+        """What has come so far was of use. From any thread."""
+        self._since = 0
 
     def cut(self) -> None:
         """End both connections, from any thread."""
@@ -100,27 +111,32 @@ class Relay:
                     connection.close()
 
     def _pump(self, near: socket.socket, far: socket.socket) -> None:
+        poll = select.poll()  # unlike select it takes any number
+        poll.register(near, select.POLLIN)
+        poll.register(far, select.POLLIN)
         while True:
-            pending = getattr(far, "pending", int)()  # what TLS has decrypted already wakes no select
-            ready = [far] if pending else select.select([near, far], [], [])[0]
-            if near in ready:
+            pending = getattr(far, "pending", int)()  # what TLS has decrypted already wakes no poll
+            ready = [far.fileno()] if pending else [number for number, _ in poll.poll()]
+            if near.fileno() in ready:
                 if not (chunk := near.recv(CHUNK)):
                     self._miss("timeout", "did not answer")
                     return
                 self._from_near += chunk
                 self._hear_libav(far)
-            if far in ready and (chunk := _received(far)) is not None:
-                if not chunk:
+            if far.fileno() in ready and (heard := _received(far)) is not None:
+                if not heard:
                     self._miss("ended", "closed the connection instead of an answer")
                     return
-                self._from_far += chunk
+                self._from_far += heard
                 self._hear_camera(near, far)
 
     def _miss(self, code: Code, what: str) -> None:
         """One side has gone: libav, when its patience was over, or the camera. Was there a question?"""
         asked = [asked.method for asked in self._asked.values() if asked.method in OPENING]
-        if asked and self.verdict is None:
+        if self.verdict is None and asked:
             self.verdict = SourceError(code, f"the source {what} to {asked[-1]}")
+        elif self.verdict is None and code == "ended":
+            self.verdict = SourceError("ended", "the source closed the connection")
 
     def _hear_libav(self, far: socket.socket) -> None:
         while message := _message(self._from_near):
@@ -132,6 +148,9 @@ class Relay:
             if end := _frames_end(self._from_far):
                 near.sendall(memoryview(bytes(self._from_far[:end])))
                 del self._from_far[:end]
+                self._since += end
+                if self._since > MOST_BEFORE:
+                    raise SourceError("answer", f"no picture comes of {MOST_BEFORE >> 20} MiB")
             elif self._from_far[0] == 0x24 or not (message := _message(self._from_far)):
                 return
             else:
@@ -157,7 +176,7 @@ class Relay:
         self._asked = {**dict(list(self._asked.items())[-16:]), number: asked}
         text = _CSEQ.sub(rb"\g<1>" + number, asked.text, count=1)
         if answer := self._credential.answer(asked.method, asked.uri):
-            asked.answered_for = True
+            asked.proofs += 1
             first, _, rest = text.partition(b"\r\n")
             text = first + b"\r\nAuthorization: " + answer.encode() + b"\r\n" + rest
         return text
@@ -167,29 +186,38 @@ class Relay:
     def _answer(self, message: bytes, near: socket.socket, far: socket.socket) -> None:
         if not _RTSP.match(message):
             raise SourceError("protocol", "the source does not speak RTSP")
-        found = _CSEQ.search(message) if message.startswith(b"RTSP/") else None
-        asked = self._asked.pop(found.group(2), None) if found else None
-        if asked is None:  # a request of the camera's own, or an answer to nothing
-            near.sendall(message)
+        head, end, body = message.partition(b"\r\n\r\n")
+        near_head = _TRANSPORT.sub(self._transport, head)  # libav looks for it in whatever comes
+        if not head.startswith(b"RTSP/"):  # a request of the camera's own
+            near.sendall(near_head + end + body)
             return
-        status = _status(message)
-        if status == 401 and self._credential.challenged(_challenges(message), again=asked.answered_for):
+        if (asked := self._question(head)) is None:  # an answer to nothing
+            return
+        status = int(head.split(None, 2)[1])
+        again = asked.proofs > 0
+        if status == 401 and self._credential.challenged(_challenges(head), again=again) and asked.proofs < MOST_PROOFS:
             far.sendall(self._numbered(asked))
             return
-        self._judge(asked, status, message)
-        text = _CSEQ.sub(rb"\g<1>" + asked.number, message, count=1)
-        near.sendall(_TRANSPORT.sub(self._transport, text) if asked.method == "SETUP" else text)
+        self._judge(asked, status, head)
+        near.sendall(_CSEQ.sub(rb"\g<1>" + asked.number, near_head, count=1) + end + body)
 
-    def _judge(self, asked: _Asked, status: int, message: bytes) -> None:
+    def _question(self, head: bytes) -> _Asked | None:
+        """What is answered here; where the number is of no use, the oldest question."""
+        found = _CSEQ.search(head)
+        number = found.group(2) if found else b""
+        return self._asked.pop(number if number in self._asked else next(iter(self._asked), b""), None)
+
+    def _judge(self, asked: _Asked, status: int, head: bytes) -> None:
         """Raises `Redirected` and `SourceError` where libav must not go on."""
-        if asked.method not in OPENING:
+        if asked.method not in OPENING or self._plays:  # then a question only keeps the session
             return
         if 300 <= status < 400:
-            raise Redirected(_header(message, b"location").decode("latin-1"))
+            raise Redirected(_header(head, b"location").decode("latin-1"))
         if status == 401:
             word = "its user or password is wrong" if self._source.user else "it wants a user and password"
             raise SourceError("auth", f"the source answered 401 to {asked.method}: {word}")
         self.verdict = for_status(status, asked.method) if status >= 400 else None
+        self._plays = asked.method == "PLAY" and status == 200
 
     def _transport(self, header: re.Match[bytes]) -> bytes:
         """libav sends RTCP to whatever a `source` here says: it shall say where we are connected."""
@@ -207,7 +235,7 @@ def _received(far: socket.socket) -> bytes | None:
     far.setblocking(False)
     try:
         return far.recv(CHUNK)
-    except ssl.SSLWantReadError:
+    except (ssl.SSLWantReadError, BlockingIOError):
         return None
     finally:
         far.settimeout(patience_s)
@@ -223,15 +251,22 @@ def _message(data: bytearray) -> bytes:
             if len(data) > MOST_HEADER:
                 raise SourceError("protocol", "the source does not speak RTSP")
             return b""
-        body = _header(data[:header], b"content-length")
-        length = header + (int(body) if body.isdigit() else 0)
-        if length > header + MOST_BODY:
-            raise SourceError("protocol", "the source's answer is too long")
+        length = header + _body_length(bytes(data[:header]))
     if len(data) < length:
         return b""
     message = bytes(data[:length])
     del data[:length]
     return message
+
+
+def _body_length(head: bytes) -> int:
+    """Of a message that libav would read in the same way. Raises `SourceError`."""
+    said = [value.strip() for value in _LENGTH.findall(head)] or [b"0"]
+    if not _HEAD.fullmatch(head) or len(said) > 1 or not said[0].isdigit():
+        raise SourceError("protocol", "the source does not speak RTSP")
+    if len(said[0]) > 9 or int(said[0]) > MOST_BODY:
+        raise SourceError("protocol", "the source's answer is too long")
+    return int(said[0])
 
 
 def _frames_end(data: bytearray) -> int:
@@ -245,18 +280,11 @@ def _frames_end(data: bytearray) -> int:
     return at
 
 
-def _status(message: bytes) -> int:
-    parts = message.split(None, 2)
-    if len(parts) < 2 or not parts[1].isdigit():
-        raise SourceError("protocol", "the source does not speak RTSP")
-    return int(parts[1])
-
-
-def _header(message: bytes | bytearray, name: bytes) -> bytes:
+def _header(head: bytes, name: bytes) -> bytes:
     """The value of a header; empty if it is not there."""
-    found = re.search(rb"(?im)^" + name + rb":[ \t]*([^\r\n]*)", bytes(message))
+    found = re.search(rb"(?im)^" + name + rb":[ \t]*([^\r\n]*)", head)
     return found.group(1).strip() if found else b""
 
 
-def _challenges(message: bytes) -> list[str]:
-    return [item.decode("latin-1").strip() for item in re.findall(rb"(?im)^www-authenticate:([^\r\n]*)", message)]
+def _challenges(head: bytes) -> list[str]:
+    return [item.decode("latin-1").strip() for item in re.findall(rb"(?im)^www-authenticate:([^\r\n]*)", head)]

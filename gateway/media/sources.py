@@ -19,23 +19,28 @@ from gateway.media.errors import SourceError
 
 PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 LONGEST = 2048  # characters of an address
-Kind = Literal["rtsp", "http", "file", "device", "demo"]
+OURS = ("demo",)  # schemes of the connectors that come with the gateway
+Kind = Literal["rtsp", "http", "file", "device", "plugin"]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
 _NUMERIC = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)\.?")  # a last label like this is no name but some form of IPv4
-_METADATA = frozenset(
+METADATA = frozenset(
     map(ipaddress.ip_address, ("169.254.169.254", "fd00:ec2::254", "100.100.100.200", "168.63.129.16"))
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Networks of a site's own that count as global: NAT64 (RFC 8215), site-local (RFC 3879), SIIT (RFC 2765).
+_PRIVATE = tuple(map(ipaddress.ip_network, ("64:ff9b:1::/48", "fec0::/10", "::ffff:0:0:0/96")))
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where pictures come from. `path` has the query; for files and devices it is the path on this machine.
 
-    `udp`: RTP by UDP instead of inside the RTSP connection. `loop`: a file begins anew at its end.
+    `udp`: RTP by UDP instead of inside the RTSP connection. `loop`: a file begins anew at its end. `trusted`: its host
+    and port were named by this machine's owner in code, and are connected to wherever they lie. `connector`: the
+    scheme of a plugin's; `path` is what followed it.
     """
 
     kind: Kind
@@ -47,6 +52,8 @@ class Source:
     password: str = field(default="", repr=False)
     udp: bool = False
     loop: bool = False
+    trusted: bool = False
+    connector: str = ""
 
     @property
     def local(self) -> bool:
@@ -70,8 +77,8 @@ class Source:
     def shown(self) -> str:
         """For people. Paths and queries of cameras are passwords often enough to show none."""
         match self.kind:
-            case "demo":
-                return "demo:"
+            case "plugin":
+                return f"{self.connector}:{'***' * (self.path != '')}"
             case "device":
                 return self.path
             case "file":
@@ -83,10 +90,11 @@ class Source:
 # --- what a text or a number means -----------------------------------------------------------------------------------
 
 
-def parse(value: object) -> Source:
+def parse(value: object, connectors: Collection[str] = OURS) -> Source:
     """A source as a client or the operator names it. Raises `BadSource`.
 
-    `rtsp`, `rtsps`, `http`, `https` addresses; `file:` and a path; `/dev/videoN` or N; `demo:`.
+    `rtsp`, `rtsps`, `http`, `https` addresses; `file:` and a path; `/dev/videoN` or N; and what plugins bring:
+    `connectors` are their schemes.
     """
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise BadSource(f"a source is an address, got {type(value).__name__}", code="source_scheme")
@@ -95,8 +103,11 @@ def parse(value: object) -> Source:
         return Source("device", path=f"/dev/video{int(text)}")
     if re.fullmatch(r"/dev/video[0-9]{1,3}", text):
         return Source("device", path=text)
-    if text == "demo:":
-        return Source("demo")
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme in connectors:
+        if len(text) > LONGEST or not (rest == "" or rest.isprintable()):
+            raise BadSource(f"an address is at most {LONGEST} printable characters")
+        return Source("plugin", path=rest, connector=scheme)
     if text.startswith("file:///") and "\0" not in text and len(text) <= LONGEST:
         return Source("file", path=text.removeprefix("file://"))
     return _network(text)
@@ -115,6 +126,9 @@ def _network(text: str) -> Source:
         port = parts.port
     except ValueError:
         raise BadSource("the address cannot be read: its host or port is none") from None
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if not (user + password).isprintable():  # they stand in a header
+        raise BadSource("a user name or password holds a control character")
     kind, tls = _transport(scheme.lower())
     host = check_host(parts.hostname or "")
     if port == 0:
@@ -125,8 +139,8 @@ def _network(text: str) -> Source:
         port or PORTS[scheme.lower()],
         tls,
         path=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-        user=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
+        user=user,
+        password=password,
     )
 
 
@@ -165,7 +179,8 @@ def redirected(source: Source, location: str) -> Source:
         raise SourceError("redirect", f"the source sends from {source.kind} to {target.kind}")
     same = target.host == source.host and target.tls >= source.tls
     user, password = (source.user, source.password) if same else ("", "")
-    return replace(target, udp=source.udp, user=user, password=password)
+    trusted = source.trusted and target.base == source.base
+    return replace(target, udp=source.udp, user=user, password=password, trusted=trusted)
 
 
 # --- which addresses are allowed -------------------------------------------------------------------------------------
@@ -202,7 +217,7 @@ class Rules:
             return None
         if here:
             return "this machine's; a media server here is opened with media.endpoints"
-        if meant in _METADATA or meant.is_link_local or meant.is_multicast:
+        if meant in METADATA or meant.is_link_local or meant.is_multicast:
             return "one that no camera has"
         if meant.is_global and not _tunnelled(meant):
             return None
@@ -225,7 +240,9 @@ def embedded(address: Address) -> Address:
 
 
 def _tunnelled(address: Address) -> bool:
-    return isinstance(address, ipaddress.IPv6Address) and address.teredo is not None
+    if isinstance(address, ipaddress.IPv4Address):
+        return False
+    return address.teredo is not None or any(address in network for network in _PRIVATE)
 
 
 def _same_endpoint(item: str, address: Address, port: int) -> bool:

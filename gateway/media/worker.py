@@ -13,6 +13,7 @@ from gateway.engine.wire import BrokenWire
 from gateway.media.messages import (
     MAX_JPEG,
     VERSION,
+    Answer,
     Bye,
     Close,
     Counters,
@@ -20,28 +21,34 @@ from gateway.media.messages import (
     Hello,
     Open,
     Order,
+    Packets,
     Ping,
     Pong,
     Report,
     Setup,
     Shot,
+    Shown,
     Told,
     Wish,
     report,
     to_wire,
 )
+from gateway.media.peers import Switchboard
 from gateway.media.sources import Source
 
 log = logging.getLogger(__name__)
 
 HELLO_S = 30.0
-Kind = Literal["network", "local"]  # what a child may reach: cameras, or this machine's files and devices; never both
+# What a child may reach: cameras, or this machine's files and devices, never both; or WebRTC peers; or what was granted
+# to the plugins whose connectors it runs
+Kind = Literal["network", "local", "peers", "plugin"]
 
 
 class Receiver(Protocol):
     """Who pulls a source: gets its pictures and its state, and says what is wished. None: nothing any more, close."""
 
     def picture(self, shot: Shot, jpeg: bytes) -> None: ...
+    def packets(self, packets: Packets, data: bytes) -> None: ...
     def told(self, told: Told) -> None: ...
     def wish(self, number: int) -> Wish | None: ...
 
@@ -60,6 +67,8 @@ class Feed:
 
     @property
     def kind(self) -> Kind:
+        if self.source.kind == "plugin":
+            return "plugin"
         return "local" if self.source.local else "network"
 
 
@@ -72,8 +81,10 @@ class MediaWorker:
         self.name = name
         self.kind = kind
         self.feeds: dict[int, Feed] = {}
+        self.switchboard = Switchboard(self)
         self.rss = 0
-        self.born_at = 0.0
+        self.born_at = self.busy_at = 0.0
+        self.group = ""  # whose connectors it runs
         self.retiring = False  # it takes no more streams and ends after its last
         self.alone = False  # it reads one stream that others are kept away from
         self.confined: Mapping[str, str] = {}
@@ -83,6 +94,10 @@ class MediaWorker:
         self._up = False
         self._ponged = asyncio.Event()
         self._left = asyncio.Event()
+
+    @property
+    def idle(self) -> bool:
+        return not (self.feeds or self.switchboard.peers)
 
     @property
     def pid(self) -> int | None:
@@ -124,7 +139,8 @@ class MediaWorker:
         self._child.send(to_wire(self._setup))
         self._up = True
         for feed in self.feeds.values():
-            self._send(Open(feed.number, feed.source, feed.wish))
+            self.order(Open(feed.number, feed.source, feed.wish))
+        self.switchboard.begin()
 
     async def _listen(self) -> None:
         while True:
@@ -135,7 +151,7 @@ class MediaWorker:
         """Raises `WorkerDied` if no answer comes before the next ping, or if a stream hangs in native code."""
         while True:
             self._ponged.clear()
-            self._send(Ping())
+            self.order(Ping())
             try:
                 async with asyncio.timeout(2 * self._ping_s):
                     await self._ponged.wait()
@@ -151,6 +167,16 @@ class MediaWorker:
                 feed.receiver.picture(said, payload)
             case Told() if feed := self.feeds.get(said.number):
                 feed.receiver.told(said)
+            case Packets() if feed := self.feeds.get(said.number):
+                feed.receiver.packets(said, payload)
+            case Shot():
+                self.switchboard.shot(said, payload)
+            case Told():
+                self.switchboard.told(said)
+            case Answer():
+                self.switchboard.answered(said)
+            case Shown():
+                self.switchboard.shown(said)
             case Pong():
                 self._note(said)
             case Gone():
@@ -161,6 +187,7 @@ class MediaWorker:
         for number, counters in pong.streams.items():
             if feed := self.feeds.get(number):
                 feed.counters = counters
+        self.switchboard.note(pong.streams)
         if pong.stuck:
             for number in pong.stuck:
                 if feed := self.feeds.get(number):
@@ -168,9 +195,15 @@ class MediaWorker:
             raise WorkerDied(f"reading hangs in {len(pong.stuck)} of its streams")
         self._ponged.set()
 
-    def _send(self, order: Order) -> None:
+    def order(self, order: Order, *payload: bytes) -> None:
+        """Say something to the child, if it is up."""
         if self._up:
-            self._child.send(to_wire(order))
+            self._child.send(to_wire(order), *payload)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the child has not yet taken."""
+        return self._child.unsent
 
     # --- streams -----------------------------------------------------------------------------------------------------
 
@@ -178,16 +211,16 @@ class MediaWorker:
         """Read this one from now on."""
         feed.worker, feed.counters = self, Counters()
         self.feeds[feed.number] = feed
-        self._send(Open(feed.number, feed.source, feed.wish))
+        self.order(Open(feed.number, feed.source, feed.wish))
 
     def forget(self, feed: Feed) -> None:
         """Read it no more."""
         if self.feeds.pop(feed.number, None) is not None:
             feed.worker = None
-            self._send(Close(feed.number))
+            self.order(Close(feed.number))
 
     def renew(self, feed: Feed, wish: Wish) -> None:
         """Tell what is wished of it, if that is something else."""
         if wish != feed.wish:
             feed.wish = wish
-            self._send(wish)
+            self.order(wish)

@@ -8,12 +8,14 @@ picture, whatever the number of viewers.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from gateway.engine.picture import Picture, Variant
+from gateway.engine.session import Session
 from gateway.engine.subscriber import Subscriber
 from gateway.frame import iso
 from gateway.sinks.body import SubscriberBody
@@ -75,7 +77,13 @@ async def mjpeg(
 ) -> Response:
     """For `<img>`, VLC, ffmpeg and whoever else reads motion JPEG. A slow reader loses pictures and slows nobody."""
     hub = hub_of(request)
-    session = hub.get(stream_id)
+    return follow(hub.get(stream_id), form, clock=hub.clock, fps=fps, dual=dual)
+
+
+def follow(
+    session: Session, form: Variant, *, clock: Callable[[], float], fps: float | None = None, dual: bool = False
+) -> SubscriberBody:
+    """A session's pictures as the body of an answer. Raises `AtCapacity` when it has its most viewers."""
     subscriber = Subscriber(messages=1, topics=(), fill=True)
     session.watch(subscriber, form)
     session.lease.readers += 1
@@ -91,7 +99,7 @@ async def mjpeg(
         _twice if dual else _wrapped,
         opening=_LINE,
         headers=HEADERS,
-        clock=hub.clock,
+        clock=clock,
         on_end=end,
         gap=1.0 / fps if fps else 0.0,
     )

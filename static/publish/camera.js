@@ -35,6 +35,11 @@ export class Camera extends EventTarget {
     return this.#track?.readyState === "live";
   }
 
+  /** What it gives, for those who send it as a video. */
+  get track() {
+    return this.#track;
+  }
+
   /** The id of the camera that runs. */
   get device() {
     return this.#track?.getSettings().deviceId ?? null;

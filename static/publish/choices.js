@@ -1,5 +1,6 @@
 /** The settings of the page: what the form says, and what it offers. */
 
+import { keep, memory, recall } from "../viewer/memory.js";
 import { $, make } from "../viewer/panels.js";
 
 /** @import { Device, Wish } from "./camera.js" */
@@ -9,18 +10,26 @@ import { $, make } from "../viewer/panels.js";
 const SIDES = [320, 640, 960, 1280, 1920, 2560];
 const RATES = [1, 2, 5, 10, 15, 25, 30, 60];
 const USUAL = ""; // the chip for the gateway's own choice
+const KEY = "framegate.publish.choices";
 
 /** Events: `source`, `camera`, `files`, `picture` (size, rate, quality, mirror), `stream` (what is in `stream`, in `detail`). */
 export class Choices extends EventTarget {
+  #kept = memory("localStorage");
+  /** What was chosen at an earlier visit. */
+  #known = recall(this.#kept, KEY);
+
   constructor() {
     super();
-    fill($("side"), SIDES.filter((side) => side <= 1920).map((side) => [side, String(side)]), 1280);
-    fill($("fps"), RATES.filter((fps) => fps <= 30).map((fps) => [fps, String(fps)]), 15);
+    const { side = 1280, fps = 15, quality = 0.8 } = this.#known;
+    fill($("side"), SIDES.filter((one) => one <= Math.max(1920, side)).map((one) => [one, String(one)]), side);
+    fill($("fps"), RATES.filter((one) => one <= Math.max(30, fps)).map((one) => [one, String(one)]), fps);
+    $("quality").value = [...$("quality").options].some(({ value }) => value === String(quality)) ? String(quality) : "0.8";
     $("choices").onsubmit = (/** @type {Event} */ event) => event.preventDefault();
     $("source").onchange = () => this.#sourceChanged();
-    $("camera").onchange = () => this.#tell("camera");
+    $("camera").onchange = () => this.#remember({ camera: this.camera }, "camera");
     $("files").onchange = () => this.#tell("files");
-    for (const id of ["side", "fps", "quality", "mirror", "repeat"]) $(id).onchange = () => this.#tell("picture");
+    for (const id of ["mirror", "repeat"]) $(id).onchange = () => this.#tell("picture");
+    for (const id of ["side", "fps", "quality"]) $(id).onchange = () => this.#remember({ [id]: Number($(id).value) }, "picture");
     $("name").onchange = () => this.#tell("stream", { name: this.stream.name });
     $("analyzer-choice").onchange = (/** @type {any} */ { target }) => this.#chosen(target);
   }
@@ -40,9 +49,14 @@ export class Choices extends EventTarget {
     return [...$("files").files];
   }
 
-  /** @returns {string} */
+  /** The one that was chosen, now or at an earlier visit. @returns {string} */
   get camera() {
-    return $("camera").value;
+    return $("camera").value || this.#known.camera || "";
+  }
+
+  /** The camera that was chosen without this form, or "" when the one of an earlier visit is not there. */
+  set camera(id) {
+    this.#remember({ camera: id });
   }
 
   /** @returns {Wish} */
@@ -77,7 +91,10 @@ export class Choices extends EventTarget {
 
   /** @param {Device[]} devices @param {string | null} open  the one that runs */
   offerCameras(devices, open) {
-    fill($("camera"), devices.length ? devices.map(({ id, label }) => [id, label]) : [["", "The one the browser gives"]], open ?? "");
+    const known = devices.some(({ id }) => id === this.#known.camera) ? this.#known.camera : null;
+    /** @type {[string, string][]} */
+    const any = open === null && known === null ? [["", "The one the browser gives"]] : [];
+    fill($("camera"), [...any, .../** @type {[string, string][]} */ (devices.map(({ id, label }) => [id, label]))], open ?? known ?? "");
   }
 
   /** What the camera can. @param {Wish} limits */
@@ -90,6 +107,15 @@ export class Choices extends EventTarget {
   offerAnalyzers(analyzers) {
     const usual = { name: USUAL, title: "The gateway's usual set" };
     $("analyzer-choice").replaceChildren(...[usual, ...analyzers].map(chip));
+    if (Array.isArray(this.#known.analyzers)) this.#check(this.#known.analyzers);
+  }
+
+  /** As far as they are still there. @param {string[]} names  of analyzers */
+  #check(names) {
+    const chips = [...$("analyzer-choice").querySelectorAll("input")];
+    const there = chips.filter(({ value, disabled }) => value !== USUAL && names.includes(value) && !disabled);
+    if (there.length < names.length && there.length === 0) return; // none of them is left
+    for (const chip of chips) chip.checked = there.includes(chip);
   }
 
   /** @param {string} text  a refusal of what was chosen */
@@ -107,7 +133,15 @@ export class Choices extends EventTarget {
     const chips = [...$("analyzer-choice").querySelectorAll("input")];
     if (value === USUAL && checked) for (const other of chips) other.checked = other.value === USUAL;
     else chips[0].checked = false;
+    this.#remember({ analyzers: this.stream.analyzers });
     this.#tell("stream", { analyzers: this.stream.analyzers });
+  }
+
+  /** @param {object} chosen @param {string} [what]  the event that tells of it */
+  #remember(chosen, what) {
+    this.#known = { ...this.#known, ...chosen };
+    keep(this.#kept, KEY, this.#known);
+    if (what) this.#tell(what);
   }
 
   /** @param {string} what @param {StreamOptions} [detail] */

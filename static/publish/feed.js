@@ -3,7 +3,7 @@
  * drops it, counted, if not. Nothing is queued; at most one picture is being encoded. Knows neither page nor clock.
  */
 
-/** @import { Publisher } from "../../clients/js/src/framegate.js" */
+/** @import { Publisher, TrackPublisher } from "../../clients/js/src/framegate.js" */
 /** @import { Picture, Shape } from "./encoder.js" */
 /**
  * @typedef {{picture: Picture, width: number, height: number}} Shot  what a source shows now, px
@@ -15,7 +15,7 @@ const KEPT = 240; // pictures the rates are made of: 4 s at 60 a second
 const LEAST_QUALITY = 0.35;
 
 export class Feed {
-  /** @type {Publisher | null} */
+  /** @type {Publisher | TrackPublisher | null} */
   publisher = null;
   /** The source's picture of now; null while it has none. @type {() => Shot | null} */
   shoot = () => null;
@@ -74,7 +74,7 @@ export class Feed {
 
   /** @param {Blob} jpeg @param {Shape} shape @param {number} captured_at */
   #send(jpeg, shape, captured_at) {
-    const publisher = /** @type {Publisher} */ (this.publisher);
+    const publisher = /** @type {Publisher | TrackPublisher} */ (this.publisher);
     if (jpeg.size > publisher.max_bytes) this.#squeeze *= 0.85;
     if (publisher.send(jpeg, { captured_at }) === null) return;
     this.size = { width: shape.width, height: shape.height };

@@ -1,7 +1,9 @@
 /** The camera page: picture from here, stream there, and how both are. The parts are in the files it imports. */
 
 import { Framegate } from "../client/framegate.js";
+import { memory } from "../viewer/memory.js";
 import { $, AnalyzerTable, EventList, ms, showNumbers } from "../viewer/panels.js";
+import { TransportChoice, wordsOfWhy } from "../viewer/transport.js";
 import { Awake } from "./awake.js";
 import { Camera } from "./camera.js";
 import { Choices } from "./choices.js";
@@ -13,13 +15,17 @@ import { Share } from "./share.js";
 import { Station } from "./station.js";
 import { wordsOfCamera, wordsOfEnd, wordsOfInsecurity, wordsOfWait } from "./words.js";
 
-/** @import { Publisher } from "../../clients/js/src/framegate.js" */
+/** @import { TrackPublisher } from "../../clients/js/src/framegate.js" */
+/** @import { Kept } from "./station.js" */
 /** @import { Words } from "./words.js" */
 
 const REDRAW_MS = 250;
+const OFFER_MS = 2000; // how long a start waits for the list of analyzers
 
 const gateway = new Framegate(new URL("..", import.meta.url));
-const station = new Station(gateway, { memory: memory(), stream_id: new URLSearchParams(location.search).get("stream_id") });
+const stream_id = new URLSearchParams(location.search).get("stream_id");
+const station = new Station(gateway, { memory: memory("sessionStorage"), stream_id, publish });
+const transport = new TransportChoice();
 const camera = new Camera($("preview"));
 const files = new Files($("preview"), $("still"));
 const choices = new Choices();
@@ -37,7 +43,7 @@ let trouble = null;
 let opening = false;
 /** @type {Record<string, any>} */
 let status = {};
-/** Who sends, or sent last: its counts stay on the page. @type {Publisher | null} */
+/** Who sends, or sent last: its counts stay on the page. @type {TrackPublisher | null} */
 let sender = null;
 
 const source = () => (choices.source === "camera" ? camera : files);
@@ -48,7 +54,26 @@ async function start() {
   if (!(await openSource())) return;
   encoder.pace(choices.wish.fps);
   awake.keep();
+  await Promise.race([offered, new Promise((resolve) => setTimeout(resolve, OFFER_MS))]);
   await station.start(choices.stream);
+}
+
+/** A camera goes by the way that was chosen, files picture by picture. @param {Kept} stream @param {{resume?: string}} options */
+function publish(stream, options) {
+  return gateway.publishTrack(stream, { ...options, track: camera.track, transport: wayNow(), shape: shapeNow() });
+}
+
+const wayNow = () => (choices.source === "camera" ? transport.wish : "websocket");
+
+/** What a pixel of video may cost grows with the quality as that of a JPEG does. */
+const shapeNow = () => ({ ...choices.wish, bits_per_pixel: { 0.6: 0.05, 0.8: 0.1, 0.92: 0.2 }[choices.quality] ?? 0.1 });
+
+/** Another way, camera or size, for what goes out. */
+async function reroute() {
+  if (camera.track) await sender?.replaceTrack(camera.track);
+  await sender?.reshape(shapeNow());
+  if (sender?.transport !== wayNow() && sender?.why === null) sender.use(wayNow());
+  transport.show(sender);
 }
 
 function stop() {
@@ -68,7 +93,15 @@ async function openSource() {
     else $("files").click();
     return choices.files.length > 0;
   }
-  return openCamera(() => camera.start(choices.camera ? { device: choices.camera } : { facing: "environment" }));
+  return openCamera(startCamera);
+}
+
+/** The chosen one; another one if that is not connected now. */
+async function startCamera() {
+  const missing = choices.camera && (await camera.start({ device: choices.camera }).then(() => false, ({ name }) => name === "OverconstrainedError" || Promise.reject()));
+  if (choices.camera && !missing) return;
+  choices.camera = "";
+  await camera.start({ facing: "environment" });
 }
 
 /** @param {() => Promise<void>} open */
@@ -83,6 +116,7 @@ async function openCamera(open) {
   if (error) return fail(wordsOfCamera(error));
   choices.mirror = camera.facing !== "environment";
   preview.use("video");
+  void reroute();
   showState();
   return true;
 }
@@ -103,7 +137,7 @@ function changeSource() {
   preview.fit(null);
   if (!station.running) return showState();
   if (choices.source === "file" && !choices.files.length) stop();
-  else void openSource();
+  else void openSource().then(reroute);
   showState();
 }
 
@@ -125,7 +159,7 @@ function filesOver(name) {
 
 // --- what the gateway says -------------------------------------------------------------------------------------------
 
-/** @param {Publisher} publisher */
+/** @param {TrackPublisher} publisher */
 function listen(publisher) {
   feed.publisher = sender = publisher;
   status = {};
@@ -134,6 +168,7 @@ function listen(publisher) {
     publisher.addEventListener(type, (event) => publisher === feed.publisher && react(/** @type {CustomEvent} */ (event).detail));
   on("hello", (hello) => analyzers.states(hello.analyzers));
   on("status", takeStatus);
+  on("transport", () => transport.show(publisher));
   on("event", (event) => events.update(event, (path) => gateway.url(path)));
   on("result", (result) => {
     for (const [name, seen] of Object.entries(result.analyzers)) analyzers.update(name, seen);
@@ -150,10 +185,9 @@ function takeStatus(message) {
   preview.zones = message.zones ?? [];
 }
 
-async function offerAnalyzers() {
-  const answer = await fetch(gateway.url("api/analyzers"), { headers: gateway.headers }).catch(() => null);
-  if (answer?.ok) choices.offerAnalyzers((await answer.json()).items);
-}
+const offered = fetch(gateway.url("api/analyzers"), { headers: gateway.headers })
+  .then(async (answer) => answer.ok && choices.offerAnalyzers((await answer.json()).items))
+  .catch(() => {}); // the gateway's usual set it is
 
 /** @param {Event} event */
 async function changeStream(event) {
@@ -206,6 +240,7 @@ function wordsNow(state, reason) {
 
 function noteNow() {
   if (station.replaced) return "The stream was lost; this is a new one with a new link";
+  if (sender?.why && wayNow() === "webrtc") return `By WebSocket: ${wordsOfWhy(sender.why)}`;
   return awake.held || !matchMedia("(pointer: coarse)").matches ? "" : "The screen may turn off: touch it now and then";
 }
 
@@ -221,31 +256,46 @@ function redraw() {
   showNumbers(sender ? numbers(sender) : []);
 }
 
-/** @param {Publisher} sender @returns {[string, string, string?][]} */
-function numbers({ sent, acked, lost, on_the_way, dropped, round_trip_ms }) {
+/** @param {TrackPublisher} sender @returns {[string, string, string?][]} */
+function numbers(sender) {
+  const both = sender.transport === "webrtc" ? numbersOfVideo(sender) : numbersOfPictures(sender);
+  const viewers = status.viewers === undefined ? "–" : String(Math.max(0, status.viewers - (sender.transport === "webrtc" ? 1 : 0)));
+  return [...both, ["viewers", viewers]];
+}
+
+/** @param {TrackPublisher} sender @returns {[string, string, string?][]} */
+function numbersOfVideo({ sent, whip, round_trip_ms }) {
+  const { fps, kb_s, width, height, limited } = whip?.outgoing ?? { fps: 0, kb_s: 0, width: 0, height: 0, limited: "none" };
+  return [
+    ["by WebRTC", fpsOf(fps), `${sent} pictures as video; the gateway takes what it has use for`],
+    ["rate", perSecond(kb_s)],
+    ["picture", width ? `${width} × ${height}` : "–", limited === "none" ? "as chosen" : `less than chosen: ${limited}`],
+    ["lost", String(whip?.packets_lost ?? 0), "packets lost on the way"],
+    ["answer", ms(round_trip_ms), "to the gateway and back"],
+  ];
+}
+
+/** @param {number} fps */
+const fpsOf = (fps) => `${fps.toFixed(fps < 9.95 ? 1 : 0)} fps`;
+
+/** @param {number} kb_s */
+const perSecond = (kb_s) => (kb_s >= 1000 ? `${(kb_s / 1000).toFixed(1)} MB/s` : `${Math.round(kb_s)} KB/s`);
+
+/** @param {TrackPublisher} sender @returns {[string, string, string?][]} */
+function numbersOfPictures({ sent, acked, lost, on_the_way, dropped, round_trip_ms }) {
   const { fps, kb_s, kb } = feed.rates();
   const reasons = Object.entries({ ...dropped, encoding: feed.busy, unreadable: feed.failed, line: lost }).filter(([, count]) => count);
   const size = feed.size ? `${feed.size.width} × ${feed.size.height}` : "–";
   return [
-    ["sent", `${fps.toFixed(fps < 9.95 ? 1 : 0)} fps`, `${sent} pictures: ${acked} taken, ${lost} lost, ${on_the_way} on the way`],
-    ["rate", kb_s >= 1000 ? `${(kb_s / 1000).toFixed(1)} MB/s` : `${Math.round(kb_s)} KB/s`],
+    ["by WebSocket", fpsOf(fps), `${sent} pictures: ${acked} taken, ${lost} lost, ${on_the_way} on the way`],
+    ["rate", perSecond(kb_s)],
     ["picture", size, `${Math.round(kb)} KB each`],
     ["dropped", String(reasons.reduce((sum, [, count]) => sum + count, 0)), reasons.map(([reason, count]) => `${reason}: ${count}`).join(", ") || "nothing"],
     ["answer", ms(round_trip_ms), "from the sending of a picture until the gateway has it"],
-    ["viewers", String(status.viewers ?? "–")],
   ];
 }
 
 // --- the page --------------------------------------------------------------------------------------------------------
-
-/** What outlives a reload; nothing where the browser keeps nothing. */
-function memory() {
-  try {
-    return window.sessionStorage;
-  } catch {
-    return { getItem: () => null, setItem: () => {}, removeItem: () => {} };
-  }
-}
 
 function wake() {
   if (document.hidden) return;
@@ -264,7 +314,7 @@ $("end").onclick = () => {
   stop();
   void station.end();
 };
-$("flip").onclick = () => void openCamera(() => camera.next());
+$("flip").onclick = () => void openCamera(() => camera.next()).then(() => camera.device && (choices.camera = camera.device));
 $("gear").onclick = () => {
   $("settings").open = true;
   const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
@@ -289,7 +339,11 @@ choices.addEventListener("files", takeFiles);
 choices.addEventListener("camera", () => camera.open && void openCamera(() => camera.start({ device: choices.camera })));
 choices.addEventListener("picture", () => {
   applyPicture();
-  if (camera.open) void camera.change(choices.wish);
+  if (camera.open) void camera.change(choices.wish).then(reroute);
+});
+transport.addEventListener("change", () => {
+  if (station.running) sender?.use(wayNow());
+  transport.show(sender);
 });
 choices.addEventListener("stream", changeStream);
 document.addEventListener("visibilitychange", wake);
@@ -311,5 +365,4 @@ analyzers.clear();
 applyPicture();
 showState();
 $("main").disabled = false; // until here a press would have been lost
-void offerAnalyzers();
 if (Camera.possible) void camera.list();

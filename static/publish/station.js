@@ -3,13 +3,13 @@
  * goes on where it was after a cut, and opens a new one when the old one was lost and not ended on purpose. No DOM.
  */
 
-/** @import { Framegate, FramegateError, Publisher, Stream, StreamOptions } from "../../clients/js/src/framegate.js" */
+/** @import { Memory } from "../viewer/memory.js" */
+/** @import { Framegate, FramegateError, Publisher, Stream, StreamOptions, TrackPublisher } from "../../clients/js/src/framegate.js" */
 /**
  * @typedef {"idle" | "asking" | "full" | "connecting" | "open" | "waiting" | "ended"} StationState
  *   full: the gateway takes no more streams now; the others as those of a connection
- * @typedef {Pick<Stream, "stream_id" | "websocket_url" | "viewer_url">} Kept
- * @typedef {{getItem: (key: string) => string | null, setItem: (key: string, value: string) => void,
- *   removeItem: (key: string) => void}} Memory  a `Storage`: what outlives a reload of the page
+ * @typedef {Pick<Stream, "stream_id" | "websocket_url" | "viewer_url"> & {whip_url?: unknown}} Kept
+ * @typedef {(stream: Kept, options: {resume?: string}) => Publisher | TrackPublisher} Publish
  */
 
 /** Why a stream is over although nobody wished it: a new one may take its place. */
@@ -28,11 +28,12 @@ export class Station extends EventTarget {
   retry_at = null;
   /** @type {Kept | null} */
   stream = null;
-  /** @type {Publisher | null} */
+  /** @type {Publisher | TrackPublisher | null} */
   publisher = null;
   /** Whether another stream took the place of one that was lost. */
   replaced = false;
   #gateway;
+  #open;
   #memory;
   /** @type {StreamOptions} */
   #wish = {};
@@ -45,10 +46,14 @@ export class Station extends EventTarget {
   /** @type {any} */
   #timer = null;
 
-  /** @param {Framegate} gateway @param {{memory: Memory, stream_id?: string | null}} from */
-  constructor(gateway, { memory, stream_id = null }) {
+  /**
+   * @param {Framegate} gateway
+   * @param {{memory: Memory, stream_id?: string | null, publish?: Publish}} from  `publish`: how pictures go; by WebSocket, unless said otherwise
+   */
+  constructor(gateway, { memory, stream_id = null, publish = (stream, options) => gateway.publish(stream, options) }) {
     super();
     this.#gateway = gateway;
+    this.#open = publish;
     this.#memory = memory;
     this.#given = stream_id !== null;
     this.#recall(stream_id);
@@ -128,7 +133,7 @@ export class Station extends EventTarget {
 
   /** @param {Kept} stream */
   #publish(stream) {
-    const publisher = this.#gateway.publish(stream, { resume: this.#resume });
+    const publisher = this.#open(stream, { resume: this.#resume });
     this.publisher = publisher;
     publisher.addEventListener("hello", () => this.#keep());
     publisher.addEventListener("state", () => publisher === this.publisher && this.#follow(publisher));
@@ -136,10 +141,11 @@ export class Station extends EventTarget {
     this.#follow(publisher);
   }
 
-  /** @param {Publisher} publisher */
+  /** @param {Publisher | TrackPublisher} publisher */
   #follow({ state, reason, retry_ms }) {
     if (state === "ended") return this.#over(reason ?? "ended");
     this.retry_at = retry_ms === null ? null : this.#gateway.runtime.now() + retry_ms;
+    if (state === "open") this.#keep();
     this.#become(state, reason);
   }
 

@@ -30,10 +30,9 @@ export class Overlay {
     this.#boxes.zones = zones;
   }
 
-  /** Decode a picture and draw it. Rejects when it does not decode. @param {Pair} pair */
+  /** Decode a picture, if that is still to be done, and draw it. Rejects when it does not decode. @param {Pair} pair */
   async show(pair) {
-    const jpeg = new Blob([/** @type {BlobPart} */ (pair.frame.jpeg)], { type: "image/jpeg" });
-    const picture = await createImageBitmap(jpeg); // turns it upright, as the boxes are
+    const picture = pair.frame.bitmap ?? (await decoded(pair.frame.jpeg));
     this.#shown?.picture.close();
     this.#shown = { picture, pair };
     this.draw();
@@ -63,4 +62,10 @@ export class Overlay {
     const seen = detections.map(({ label }) => label).join(", ");
     this.#canvas.setAttribute("aria-label", seen ? `Live picture with ${seen}` : "Live picture");
   }
+}
+
+/** @param {Uint8Array | undefined} jpeg */
+function decoded(jpeg) {
+  const blob = new Blob([/** @type {BlobPart} */ (jpeg)], { type: "image/jpeg" });
+  return createImageBitmap(blob); // turns it upright, as the boxes are
 }

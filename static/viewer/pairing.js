@@ -6,14 +6,16 @@
  * Smooth: every picture at once, with the newest boxes there are and their age.
  */
 
-/** @import { AnalyzerResult, Frame, Result } from "../../clients/js/src/protocol.js" */
+/** @import { AnalyzerResult, Result } from "../../clients/js/src/protocol.js" */
 /**
+ * @typedef {{seq: number, jpeg?: Uint8Array, bitmap?: ImageBitmap}} Frame  a picture, still to be decoded or decoded
  * @typedef {{frame: Frame, results: Record<string, AnalyzerResult>, age_ms: number | null}} Pair
  *   `age_ms`: how much older than the picture the oldest boxes are, null without boxes
  * @typedef {{seq: number, at: number, gap_ms: number, result: AnalyzerResult}} Reporter
  */
 
 const KEPT = 90; // pictures and results: 3 s at 30 a second
+const HELD = 30; // of those that are decoded, which are large
 const QUIET_MS = 1000; // who has not reported for so long is not waited for
 const SLOW_MS = 500; // nor is who reports less often than this, while others do
 
@@ -34,7 +36,9 @@ export class Pairing {
   picture(frame, now) {
     if (frame.seq < this.#newest) this.reset(); // numbers only fall when another publisher began
     this.#newest = frame.seq;
-    keep(this.#pictures, frame.seq, { frame, at: now });
+    keep(this.#pictures, frame.seq, { frame, at: now }, (old) => old.frame.seq > this.#shown && release(old));
+    const held = [...this.#pictures.values()].filter(({ frame: { bitmap, seq } }) => bitmap && seq > this.#shown);
+    if (held.length > HELD) this.#forget(held[0]);
   }
 
   /** @param {Result} message @param {number} now ms */
@@ -50,6 +54,7 @@ export class Pairing {
   }
 
   reset() {
+    for (const [seq, picture] of this.#pictures) if (seq > this.#shown) release(picture);
     for (const map of [this.#pictures, this.#results, this.#reporters]) map.clear();
     this.#newest = this.#shown = -1;
     this.#shownAt = -Infinity;
@@ -60,11 +65,18 @@ export class Pairing {
     const seq = this.mode === "smooth" ? this.#newest : this.#due(now);
     const picture = this.#pictures.get(seq);
     if (!picture || seq <= this.#shown) return null;
+    for (const [passed, other] of this.#pictures) if (passed > this.#shown && passed < seq) release(other);
     this.#shown = seq;
     this.#shownAt = now;
     if (this.mode === "smooth") return { frame: picture.frame, ...this.#newestResults(picture.at, now) };
     const results = this.#results.get(seq) ?? {};
     return { frame: picture.frame, results, age_ms: Object.keys(results).length ? 0 : null };
+  }
+
+  /** @param {{frame: Frame}} picture */
+  #forget(picture) {
+    release(picture);
+    this.#pictures.delete(picture.frame.seq);
   }
 
   /** @param {number} now */
@@ -91,8 +103,19 @@ export class Pairing {
   }
 }
 
-/** @template T @param {Map<number, T>} map @param {number} key @param {T} value */
-function keep(map, key, value) {
+/**
+ * @template T @param {Map<number, T>} map @param {number} key @param {T} value
+ * @param {(value: T) => unknown} [onDrop]
+ */
+function keep(map, key, value, onDrop = () => {}) {
   map.set(key, value);
-  if (map.size > KEPT) map.delete(map.keys().next().value ?? key);
+  if (map.size <= KEPT) return;
+  const [oldest, dropped] = map.entries().next().value ?? [key, value];
+  map.delete(oldest);
+  onDrop(dropped);
+}
+
+/** A decoded picture that nobody will see gives its memory back; one that was shown is whose it was shown by. @param {{frame: Frame}} picture */
+function release({ frame }) {
+  frame.bitmap?.close();
 }

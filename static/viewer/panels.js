@@ -130,7 +130,7 @@ export class EventList {
 function eventLine(event, url) {
   const line = make("li");
   line.dataset.severity = event.severity;
-  line.dataset.phase = event.phase;
+  line.dataset.phase = event.ended_at ? "end" : event.phase; // its clip is told after its end
   line.dataset.id = event.id;
   const began = new Date(event.started_at);
   const time = make("time", began.toLocaleTimeString());
@@ -141,15 +141,21 @@ function eventLine(event, url) {
   const words = [...severity, `score ${event.score.toFixed(2)}`, length, ...event.zones.map((zone) => `in ${zone}`)];
   facts.append(...words.flatMap((fact) => [make("span", fact), " "]));
   line.append(make("strong", titleOf(event)), time, facts);
-  const snapshot = event.snapshot_url && url(event.snapshot_url);
-  if (snapshot && /^https?:$/.test(snapshot.protocol)) {
-    const link = make("a", "Snapshot");
-    link.href = snapshot.href;
-    link.target = "_blank";
-    link.rel = "noopener";
-    line.append(link);
+  const files = { Snapshot: event.snapshot_url, Clip: event.clip_url };
+  for (const [word, path] of Object.entries(files)) {
+    const place = path && url(path);
+    if (place && /^https?:$/.test(place.protocol)) line.append(linkTo(place.href, word), " ");
   }
   return line;
+}
+
+/** @param {string} href @param {string} word */
+function linkTo(href, word) {
+  const link = make("a", word);
+  link.href = href;
+  link.target = "_blank";
+  link.rel = "noopener";
+  return link;
 }
 
 /** @param {StreamEvent} event */

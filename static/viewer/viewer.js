@@ -5,6 +5,7 @@ import { Overlay } from "./overlay.js";
 import { Pairing } from "./pairing.js";
 import { $, AnalyzerTable, EventList, MessagePanel, ms, showNumbers } from "./panels.js";
 import { StreamList } from "./streams.js";
+import { TransportChoice } from "./transport.js";
 
 const LIST_MS = 3000;
 const REDRAW_MS = 250; // tables and numbers: as often as an eye can follow
@@ -17,11 +18,12 @@ const analyzers = new AnalyzerTable();
 const events = new EventList();
 const messages = new MessagePanel();
 const streams = new StreamList(gateway, watch);
+const transport = new TransportChoice();
 
-/** @import { Connection } from "../../clients/js/src/framegate.js" */
+/** @import { VideoWatch } from "../../clients/js/src/framegate.js" */
 /** @import { Pair } from "./pairing.js" */
 
-/** @type {Connection | null} */
+/** @type {VideoWatch | null} */
 let viewer = null;
 let painting = false;
 let pictures = 0; // that came
@@ -49,7 +51,7 @@ function watch(id) {
   $("stop").hidden = false;
   document.title = `${id} · Framegate`;
   history.replaceState(null, "", `?stream_id=${encodeURIComponent(id)}`);
-  viewer = gateway.watch(id, { frames: "binary" });
+  viewer = gateway.watchVideo(id, { video: $("video"), transport: transport.wish });
   listen(viewer);
   showState();
 }
@@ -70,6 +72,7 @@ function forget() {
   viewer = null;
   last?.close();
   for (const part of [overlay, analyzers, events, messages]) part.clear();
+  transport.show(null);
   pairing.reset();
   [status, shownAt, pictures, pair] = [{}, [], 0, null];
   overlay.zones = [];
@@ -79,12 +82,13 @@ function forget() {
 
 // --- what comes in ---------------------------------------------------------------------------------------------------
 
-/** @param {Connection} source */
+/** @param {VideoWatch} source */
 function listen(source) {
   /** @param {string} type @param {(detail: any) => void} react */
   const on = (type, react) =>
     source.addEventListener(type, (event) => source === viewer && react(/** @type {CustomEvent} */ (event).detail));
   on("state", showState);
+  on("transport", () => transport.show(viewer));
   on("any", (message) => message.type !== "frame" && messages.add(message));
   on("hello", (hello) => analyzers.states(hello.analyzers));
   on("status", takeStatus);
@@ -109,10 +113,14 @@ function takeResult(message) {
   void paint();
 }
 
-/** @param {any} frame */
-function takePicture(frame) {
+/** @param {any} frame  a video shows its picture only now, so it is copied at once */
+async function takePicture(frame) {
   pictures += 1;
-  pairing.picture(frame, performance.now());
+  const [source, at] = [viewer, performance.now()];
+  const bitmap = frame.picture && (await createImageBitmap(frame.picture).catch(() => null));
+  if (bitmap === null) return;
+  if (source !== viewer) return bitmap?.close();
+  pairing.picture({ seq: frame.seq, jpeg: frame.jpeg, bitmap }, at);
   void paint();
 }
 
@@ -211,7 +219,7 @@ function numbers() {
   const dropped = droppedBy(status.dropped ?? {});
   const total = dropped.reduce((sum, [, count]) => sum + count, 0);
   return [
-    ["shown", rate(shownAt.length / (RATE_MS / 1000)), `${pictures} pictures came`],
+    [`by ${viewer?.transport === "webrtc" ? "WebRTC" : "WebSocket"}`, rate(shownAt.length / (RATE_MS / 1000)), `${pictures} pictures came`],
     ["in", rate(status.fps_in)],
     ["analyzed", rate(status.fps_analyzed)],
     ["boxes", !pair || pair.age_ms === null ? "none" : pair.age_ms > 0 ? `${ms(pair.age_ms)} old` : "in step"],
@@ -241,6 +249,10 @@ $("retry").onclick = () => viewer?.retryNow();
 $("mode").onchange = (/** @type {any} */ { target }) => (pairing.mode = target.value);
 $("full").onclick = () => (document.fullscreenElement ? document.exitFullscreen() : $("frame").requestFullscreen());
 $("full").hidden = !document.fullscreenEnabled;
+transport.addEventListener("change", () => {
+  viewer?.use(transport.wish);
+  transport.show(viewer);
+});
 addEventListener("online", () => viewer?.retryNow());
 addEventListener("pagehide", () => viewer?.close()); // leave = gone, for streams without a grace period
 addEventListener("pageshow", ({ persisted }) => persisted && location.reload());

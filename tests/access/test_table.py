@@ -71,8 +71,12 @@ def test_everybody_gets_what_the_table_says(guarded: Server, stream: dict[str, A
     for method, template in ROUTES:
         row = row_for(method, template)
         assert row is not None
+        if method == "HEAD" and template.count("{") > ("{stream_id}" in template) and "{name}" not in template:
+            continue  # there is no such call or event: 404 in any case, and no body that tells which; GET tells
         expected = EXPECTED[row.permission][CALLERS.index(who)]
-        if expected == "404" and "{stream_id}" not in template:
+        if "{event_id}" in template and expected in ("403", "404"):
+            expected = "in"  # whoever is somebody: nobody knows of the event, see test_events.py
+        elif expected == "404" and "{stream_id}" not in template:
             expected = "403"  # it is about no stream, so nothing has to be hidden
         outcome = _ask(guarded, method, template, it, _headers(who, it, stream))
         if method == "DELETE":

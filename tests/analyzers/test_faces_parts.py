@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from analyzers._cuts import Scene
 from analyzers._face_align import SIDE, TEMPLATE, align, from_png, similarity, to_png
-from analyzers._face_cuts import Scene
 from analyzers._face_detect import FaceDetector
 from analyzers._face_embed import FaceEmbedder, confidence, known
 from analyzers._face_quality import judge

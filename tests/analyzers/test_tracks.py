@@ -78,6 +78,30 @@ def test_the_weak_are_told_if_they_continue_a_track_and_else_stay_faint() -> Non
     assert result.faint == (elsewhere,)
 
 
+def test_an_arm_is_nobody_but_a_child_who_came_beside_an_adult_is_followed_before_him() -> None:
+    analyzer, memory = opened()
+    adult = Detection("person", 0.9, Box(0.3, 0.1, 0.6, 0.9))
+    arm = Detection("person", 0.4, Box(0.32, 0.4, 0.4, 0.9))
+    for at in (0.0, 0.2, 0.4):
+        result = analyzer.analyze(frame(at, adult, arm), memory)
+    assert (told(result), result.measures) == ([("person", 1), ("person", None)], {"persons": 1, "tracks": 1})
+    for number in range(10):  # a child comes from the right
+        x = 0.65 - 0.03 * number
+        child = Detection("person", 0.8, Box(x, 0.45, x + 0.1, 0.9))
+        result = analyzer.analyze(frame(0.6 + number / 10, adult, child), memory)
+    assert (told(result), result.measures) == ([("person", 1), ("person", 2)], {"persons": 2, "tracks": 2})
+
+
+def test_what_is_doubtful_and_never_moves_is_not_counted_as_a_person() -> None:
+    analyzer, memory = opened()
+    sign = replace(PERSON, score=0.4)
+    for number in range(20):
+        x = 0.6 + 0.01 * number
+        walker = Detection("person", 0.4, Box(x, 0.2, x + 0.1, 0.7))
+        result = analyzer.analyze(frame(number / 10, sign, walker), memory)
+    assert (told(result), result.measures) == ([("person", 1), ("person", 2)], {"persons": 1, "tracks": 2})
+
+
 def test_a_bag_is_one_bag_whatever_it_is_called() -> None:
     analyzer, memory = opened()
     labels = ["suitcase", "suitcase", "handbag", "backpack", "suitcase"]

@@ -159,7 +159,7 @@ def test_only_a_live_stream_can_be_changed(live: Server) -> None:
 def test_plugins_say_how_they_are_and_in_which_worker(live: Server) -> None:
     items = {item["name"]: item for item in live.http.get("/api/plugins").json()["items"]}
     assert {name: item["state"] for name, item in items.items()} == {
-        **dict.fromkeys((*BUILT_IN, "counter", "tally"), "loaded"),
+        **dict.fromkeys((*BUILT_IN, "demo", "counter", "tally"), "loaded"),
         "broken": "failed",
         "twin": "failed",
     }

@@ -31,7 +31,7 @@ def test_status_names_streams_workers_and_analyzers(server: Server) -> None:
     status = server.http.get("/status").json()
     assert list(status) == [
         *("status", "version", "uptime_s", "streams", "streams_opened"),
-        *("connections", "event_loop_lag_s", "overload", "media", "workers", "analyzers"),
+        *("connections", "event_loop_lag_s", "overload", "media", "clips", "workers", "analyzers"),
     ]
     assert status["connections"] >= 1
     assert 0 <= status["event_loop_lag_s"] < 5
@@ -122,8 +122,12 @@ def test_analyzers_say_what_they_are_and_what_they_lack(server: Server) -> None:
 def test_plugins_say_where_they_come_from(server: Server) -> None:
     items = server.http.get("/api/plugins").json()["items"]
     assert {
-        item["name"]: (item["distribution"], item["state"], item["traceback"], item["analyzers"]) for item in items
-    } == {name: ("framegate", "loaded", None, [name]) for name in BUILT_IN}
+        item["name"]: (item["distribution"], item["state"], item["traceback"], item["analyzers"], item["connectors"])
+        for item in items
+    } == {
+        **{name: ("framegate", "loaded", None, [name], []) for name in BUILT_IN},
+        "demo": ("framegate", "loaded", None, [], ["demo"]),
+    }
 
 
 def test_a_model_is_loaded_when_somebody_asks_for_its_analyzer(server: Server) -> None:

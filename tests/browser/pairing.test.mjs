@@ -102,3 +102,33 @@ test("another publisher that counts from the start is shown at once", () => {
   pairing.picture(frame(0), 9100);
   assert.equal(pairing.next(9100).frame.seq, 0);
 });
+
+// --- pictures that are decoded already -------------------------------------------------------------------------------
+
+class Bitmap {
+  closed = 0;
+  close() {
+    this.closed += 1;
+  }
+}
+
+const video = (seq) => ({ seq, bitmap: new Bitmap() });
+
+test("a decoded picture that is passed over gives its memory back, one that is shown is kept", () => {
+  const pairing = new Pairing();
+  const frames = [0, 1, 2].map(video);
+  frames.forEach((frame) => pairing.picture(frame, 0));
+  assert.equal(pairing.next(0).frame, frames[2]);
+  pairing.reset();
+  assert.deepEqual(frames.map(({ bitmap }) => bitmap.closed), [1, 1, 0]);
+});
+
+test("no more than thirty decoded pictures wait for their results", () => {
+  const pairing = new Pairing();
+  const frames = Array.from({ length: 120 }, (_, seq) => video(seq));
+  frames.forEach((frame) => pairing.picture(frame, 0));
+  assert.deepEqual(frames.filter(({ bitmap }) => !bitmap.closed).length, 30);
+  assert.equal(pairing.next(0).frame.seq, 119);
+  pairing.reset();
+  assert.deepEqual([...new Set(frames.slice(0, -1).map(({ bitmap }) => bitmap.closed))], [1]);
+});

@@ -173,3 +173,17 @@ test("waking asks a full gateway at once", async () => {
   assert.equal(made.state, "connecting");
   made.stop();
 });
+
+test("who says how to publish is asked for every new publisher, with the place that was kept", async () => {
+  const memory = new Memory();
+  const { station: before } = await publishing({ memory });
+  before.stop();
+  const world = new World();
+  const asked = [];
+  const gateway = new Framegate("http://gate", { runtime: world.runtime });
+  const publish = (stream, options) => (asked.push([stream.stream_id, options]), gateway.publish(stream, options));
+  const made = new Station(gateway, { memory, publish });
+  await made.start({});
+  assert.deepEqual(asked, [["one", { resume: "mine" }]]);
+  made.stop();
+});

@@ -12,7 +12,9 @@ import httpx2
 import psutil
 import pytest
 
+from bench.observer import observing
 from tests.media.web_camera import WebCamera, web_camera
+from tests.pictures import picture
 from tests.server import Server, eventually, running
 
 
@@ -143,3 +145,35 @@ def test_only_an_admin_pulls_files_of_this_machine(tmp_path: Path) -> None:
         assert answer.status_code == 200
         stream_id = answer.json()["stream_id"]
         eventually(lambda: gateway.http.get(f"/stream/{stream_id}", headers=admin).json()["camera"]["error"])
+
+
+@pytest.mark.slow
+def test_a_camera_that_is_away_for_long_enough_is_an_event_until_it_is_back(tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    settings = {"LOST_S": "1", "RETRY_MAX_S": "1", "SNAPSHOT_S": "0.1"}
+    with web_camera(folder) as camera:
+        settings["ENDPOINTS"] = f'["127.0.0.1:{camera.port}"]'
+        with running(
+            tmp_path / "home", **{f"FRAMEGATE_MEDIA__{key}": value for key, value in settings.items()}
+        ) as server:
+            stream = connect(server, f"{camera.url}/files/still.jpg?canary").json()
+            with observing(server.address, stream["websocket_url"], "") as observer:
+                eventually(lambda: [event["phase"] for event in observer.events] == ["new"])
+                (folder / "still.jpg").write_bytes(picture("red"))
+                eventually(lambda: [event["phase"] for event in observer.events] == ["new", "end"])
+                (folder / "still.jpg").unlink()
+                eventually(lambda: len(observer.events) == 3)
+                server.http.post(f"/stream/{stream['stream_id']}/stop")
+                eventually(lambda: len(observer.events) == 4)
+    began, ended, again, stopped = observer.events
+    assert [event["id"] for event in observer.events] == [began["id"]] * 2 + [again["id"]] * 2
+    assert (began["event_type"], began["severity"], began["label"]) == ("camera_lost", "critical", "not_found")
+    assert began["data"] == {
+        "state": "lost",
+        "code": "not_found",
+        "detail": "the source answered 404 to GET",
+        "source": f"http://127.0.0.1:{camera.port}/***",
+    }
+    assert began["started_at"] < ended["ended_at"] <= again["started_at"]
+    assert (stopped["phase"], stopped["event_type"]) == ("end", "camera_lost")

@@ -144,7 +144,7 @@ def breaks_for(poisoned: list[str]) -> Look:
 @simulated
 async def test_only_the_frame_that_fails_is_lost() -> None:
     poisoned: list[str] = []
-    worker = FakeWorker(FakeAnalyzer("slow", 0.1, look=breaks_for(poisoned), batch=4))
+    worker = FakeWorker(FakeAnalyzer("slow", 0.09, look=breaks_for(poisoned), batch=4))
     async with engine(worker) as hub:
         sessions = [await stream(hub, "slow") for _ in range(4)]
         poisoned.append(sessions[2].id)

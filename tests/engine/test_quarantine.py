@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.engine import quarantine
+from gateway.engine.clips import Clips
 from gateway.engine.dispatcher import Casualty
 from gateway.engine.plugins import Manifest
 from gateway.engine.quarantine import Quarantine
@@ -31,7 +32,14 @@ def runner(name: str = "objects", version: str = "1.2") -> Runner:
 
 def casualty(who: Runner | None = None, *seqs: int, options: dict[str, object] | None = None) -> Casualty:
     who = who or runner()
-    session = Session("b7e1", SessionRequest(name="hunter2"), settings(), painter=FakePainter(), clock=lambda: 1000.0)
+    session = Session(
+        "b7e1",
+        SessionRequest(name="hunter2"),
+        settings(),
+        painter=FakePainter(),
+        clips=Clips(settings()),
+        clock=lambda: 1000.0,
+    )
     slot = Slot(session, [Stage(who, Terms(options=options or {}))])
     items = [
         (slot, Frame(seq=seq, received_at=1000.0, width=32, height=24, jpeg=jpeg(), results={"motion": Result()}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.engine.clips import Clips
 from gateway.engine.plugins import Manifest
 from gateway.engine.request import SessionRequest
 from gateway.engine.runner import Runner
@@ -15,7 +16,9 @@ from tests.doubles import FakePainter, settings
 
 @pytest.fixture
 def session() -> Session:
-    return Session("stream", SessionRequest(), settings(), painter=FakePainter(), clock=lambda: 1000.0)
+    return Session(
+        "stream", SessionRequest(), settings(), painter=FakePainter(), clips=Clips(settings()), clock=lambda: 1000.0
+    )
 
 
 def slot(session: Session, *names: str, source: Slot | None = None) -> Slot:

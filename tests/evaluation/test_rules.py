@@ -132,10 +132,9 @@ def test_where_nobody_smokes_nothing_is_told() -> None:
     assert failed(smoking.judge(clip({"kind": "people"}), run(told("smoking", 3.0)), "original")) == ["nothing else"]
 
 
-def smoking_run(*, seen: bool, told_: bool) -> Run:
+def seen_alone(*, seen: bool) -> Run:
     found = [{"label": "cigarette", "score": 0.9, "box": [0, 0, 1, 1]}] if seen else []
-    rows = [Row(0.0, {"smoking": {"detections": found}})]
-    return run(*([told("smoking", 0.0)] if told_ else []), rows=rows)
+    return run(rows=[Row(0.0, {"objects": {"detections": found}})])
 
 
 @pytest.mark.parametrize(
@@ -144,8 +143,9 @@ def smoking_run(*, seen: bool, told_: bool) -> Run:
 )
 def test_pictures_are_told_as_rightly_as_the_weights_see_them(told_: tuple[bool, ...], wrong: list[str]) -> None:
     stills = [Still(Path(f"{number}.jpg"), {"smoking": number < 2}) for number in range(3)]
-    runs = [smoking_run(seen=number < 2, told_=say) for number, say in enumerate(told_)]
-    assert failed(smoking.judge_stills(stills, runs, "original")) == wrong
+    runs = [run(*([told("smoking", 0.0)] if say else [])) for say in told_]
+    alone = [seen_alone(seen=number < 2) for number in range(3)]
+    assert failed(smoking.judge_stills(stills, runs, alone, "original")) == wrong
 
 
 # --- anomalies -------------------------------------------------------------------------------------------------------

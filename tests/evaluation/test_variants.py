@@ -99,6 +99,13 @@ def test_a_still_is_shown_for_a_while(tmp_path: Path) -> None:
     assert len(list(still(tmp_path / "p.png", VARIANTS["original"], 0.0))) == 1
 
 
+@pytest.mark.parametrize(("variant", "same"), [("original", True), ("mirrored", False), ("jpeg30", False)])
+def test_a_jpeg_goes_as_it_is_unless_the_variant_changes_it(variant: str, same: bool, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "p.jpg"), drawn(SIZE, 0.2), [cv2.IMWRITE_JPEG_QUALITY, 97])
+    shown = next(still(tmp_path / "p.jpg", VARIANTS[variant], 0.0)).jpeg
+    assert (shown == (tmp_path / "p.jpg").read_bytes()) is same
+
+
 def test_variants_are_chosen_by_name() -> None:
     assert [one.name for one in chosen("core")] == list(CORE)
     assert [one.name for one in chosen("dark, core,dark")] == ["dark", *CORE]

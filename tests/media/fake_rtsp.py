@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+import socket
 import socketserver
 import ssl
 from collections.abc import Iterator, Mapping
@@ -36,10 +38,20 @@ class FakeCamera:
         self.port = 0
 
 
+def not_closed(connections: list[socket.socket]) -> int:
+    """How many the other side has not closed: the thread that serves one may learn of it later than the next comes."""
+    poll = select.poll()
+    held = list(connections)
+    for connection in held:
+        poll.register(connection, select.POLLRDHUP)
+    return len(held) - len(poll.poll(0))
+
+
 @contextmanager
 def fake_camera(tls: ssl.SSLContext | None = None, **answers: bytes) -> Iterator[FakeCamera]:
     """A camera on a free port of this machine."""
     camera = FakeCamera(answers)
+    held: list[socket.socket] = []  # of handlers that have not ended
 
     class Handler(socketserver.StreamRequestHandler):
         def head(self) -> str:
@@ -52,7 +64,8 @@ def fake_camera(tls: ssl.SSLContext | None = None, **answers: bytes) -> Iterator
         def handle(self) -> None:
             camera.connections += 1
             camera.open += 1
-            camera.most_open = max(camera.most_open, camera.open)
+            held.append(self.request)
+            camera.most_open = max(camera.most_open, not_closed(held))
             try:
                 while text := self.head():
                     camera.asked.append(text)
@@ -62,6 +75,7 @@ def fake_camera(tls: ssl.SSLContext | None = None, **answers: bytes) -> Iterator
             except (OSError, IndexError, ValueError):
                 pass
             finally:
+                held.remove(self.request)
                 camera.open -= 1
 
     class Server(socketserver.ThreadingTCPServer):

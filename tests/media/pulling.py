@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gateway.media.messages import Shot, Told, Wish
+from gateway.engine.plugins import discover
+from gateway.media.messages import Packets, Shot, Told, Wish
 from gateway.media.pool import MediaPool
 from gateway.media.sources import Source, parse
 from gateway.media.worker import Feed
@@ -26,9 +27,11 @@ class Watcher:
     fps: float = 15.0
     side: int = 1920
     wanted: bool = True
+    coded: bool = False
     tolds: list[Told] = field(default_factory=list)
     shots: list[Shot] = field(default_factory=list)
     jpegs: list[bytes] = field(default_factory=list)
+    parcels: list[tuple[Packets, bytes]] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     gone: bool = False
 
@@ -37,12 +40,16 @@ class Watcher:
         self.jpegs.append(jpeg)
         self.changed.set()
 
+    def packets(self, packets: Packets, data: bytes) -> None:
+        self.parcels.append((packets, data))
+        self.changed.set()
+
     def told(self, told: Told) -> None:
         self.tolds.append(told)
         self.changed.set()
 
     def wish(self, number: int) -> Wish | None:
-        return None if self.gone else Wish(number, self.fps, self.side, wanted=self.wanted)
+        return None if self.gone else Wish(number, self.fps, self.side, wanted=self.wanted, packets=self.coded)
 
     @property
     def states(self) -> list[str]:
@@ -77,7 +84,9 @@ def settings(home: Path, *ports: int, **media: Any) -> Settings:
 
 @asynccontextmanager
 async def pool(home: Path, *ports: int, **media: Any) -> AsyncIterator[MediaPool]:
+    demo = {"demo": [spec for spec in discover() if spec.name == "demo"]}  # looking for them takes a while
     async with MediaPool(settings(home, *ports, **media)).running() as running:
+        running.connectors = lambda: demo
         yield running
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from gateway.media.challenge import Credential
@@ -44,6 +46,33 @@ def test_the_best_offer_is_taken() -> None:
     basic = Credential("Aladdin", "open sesame")
     assert basic.challenged(['Basic realm="x"'])
     assert basic.answer("GET", "/") == "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+
+
+@pytest.mark.parametrize(
+    "offer",
+    [
+        'Digest realm="a, b", nonce="n", Basic realm="c"',
+        'Basic realm="c", Digest realm="a, b", nonce="n"',
+        'Negotiate, Basic realm="c, Basic x=y", Digest nonce="n",realm = "a, b"',
+        'Digest realm="a, b" nonce="n"',
+    ],
+)
+def test_one_header_may_hold_several_challenges(offer: str) -> None:
+    credential = Credential("u", "p")
+    assert credential.challenged([offer])
+    answer = credential.answer("GET", "/") or ""
+    assert answer.startswith('Digest username="u", realm="a, b", nonce="n", uri="/", response=')
+
+
+def test_a_basic_challenge_may_come_without_a_realm() -> None:
+    assert Credential("u", "p").challenged(["Basic"])
+
+
+@pytest.mark.parametrize("offer", ["Digest " + "a" * 60_000, "Digest " + "a " * 30_000, "Digest" + " " * 60_000])
+def test_a_long_header_is_read_in_no_time(offer: str) -> None:
+    began = time.process_time()
+    assert not Credential("u", "p").challenged([offer])
+    assert time.process_time() - began < 1
 
 
 def test_nothing_is_sent_unasked_and_a_refused_answer_is_not_repeated() -> None:

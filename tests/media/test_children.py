@@ -10,9 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gateway.media.pool import MediaPool
+from gateway.media.pool import MediaPool, setup_of
+from gateway.media.sources import parse
+from gateway.media.worker import Kind, MediaWorker
 from tests.media.fake_rtsp import fake_camera
-from tests.media.pulling import pool, pull
+from tests.media.pulling import Watcher, pool, pull, settings
 from tests.media.web_camera import web_camera
 from tests.server import eventually
 
@@ -43,19 +45,21 @@ async def test_a_child_that_is_killed_or_stopped_costs_its_own_streams_one_recon
 
 
 async def test_there_is_no_child_without_a_source_and_files_are_read_by_one_without_network(tmp_path: Path) -> None:
-    async with pool(tmp_path) as running:
-        assert running.workers == []
-        camera, watcher = pull(running, "demo:")
-        device, failed = pull(running, "/dev/video99")
-        await watcher.pictures(1)
-        await failed.until(lambda: failed.codes)
-        confined = {worker.kind: worker.confined for worker in running.workers}
-        running.close(camera)
-        running.close(device)
-        assert running.workers == [] or all(worker.retiring for worker in running.workers)
+    with web_camera() as web:
+        async with pool(tmp_path, web.port) as running:
+            assert running.workers == []
+            pulled = [pull(running, source) for source in (f"{web.url}/mjpeg", "/dev/video99", "demo:")]
+            for _, watcher in pulled:
+                await watcher.until(lambda watcher=watcher: watcher.shots or watcher.codes)  # type: ignore[misc]
+            confined = {worker.kind: worker.confined for worker in running.workers}
+            for feed, _ in pulled:
+                running.close(feed)
+            assert running.workers == [] or all(worker.retiring for worker in running.workers)
+    failed = pulled[1][1]
     assert failed.codes[0] == "device"
     assert confined["network"]["network"] == "granted" != confined["network"]["files"]
     assert confined["local"]["files"] == "granted" != confined["local"]["network"]
+    assert confined["plugin"]["network"] != "granted"
 
 
 async def test_a_source_that_nobody_wants_any_more_is_closed(tmp_path: Path) -> None:
@@ -84,13 +88,45 @@ async def test_a_child_that_grew_too_large_gives_its_streams_to_another_one(
         assert running.restarts == 0
 
 
+async def test_a_stream_of_a_child_that_dies_while_its_streams_move_is_opened_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings(tmp_path)
+    moving = MediaPool(chosen)
+    begun: list[MediaWorker] = []
+    opened: list[tuple[str, int]] = []
+
+    def begin(kind: Kind, *_: object) -> MediaWorker:
+        """A child that never comes up."""
+        worker = MediaWorker(f"media-{len(begun)}", kind, setup_of(chosen), environment={}, nice=0, ping_s=1)
+        begun.append(worker)
+        moving.workers.append(worker)
+        return worker
+
+    monkeypatch.setattr("gateway.media.pool.MOVE_S", 0.1)
+    monkeypatch.setattr(moving, "_begin", begin)
+    monkeypatch.setattr(
+        MediaWorker, "order", lambda self, said: opened.append((self.name, said.number)) if said.t == "open" else None
+    )
+    first, second = (moving.open(parse("rtsp://192.168.1.9/"), Watcher()) for _ in range(2))
+    begun[0].retiring = True
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(moving._recycle(begun[0]))
+        while first.worker is begun[0]:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        moving.workers.remove(begun[0])
+        tasks.create_task(moving._bring_back(begun[0], "killed"))
+    assert opened == [("media-0", 1), ("media-0", 2), ("media-1", 1), ("media-1", 2)]
+    assert [list(worker.feeds.values()) for worker in begun] == [[], [first, second]]
+
+
 @pytest.mark.slow
 async def test_two_hundred_attempts_leave_nothing_behind_in_the_child(tmp_path: Path) -> None:
     with web_camera() as camera, fake_camera() as silent:
         silent.answers["PLAY"] = b"RTSP/1.0 454 No\r\nCSeq: %d\r\n\r\n"
         sources = [f"{camera.url}/mjpeg", f"{camera.url}/html", f"rtsp://127.0.0.1:{silent.port}/x"]
         async with pool(tmp_path, camera.port, silent.port, streams_per_child=1000) as running:
-            _, steady = pull(running, "demo:")
+            _, steady = pull(running, sources[0])  # in the same child
             await steady.pictures(1)
             child = psutil.Process(running.workers[0].pid)
             threads = child.num_threads()

@@ -135,11 +135,11 @@ async def test_no_packet_goes_where_the_camera_says_that_its_media_come_from(tmp
 
 async def test_a_source_that_is_closed_while_it_waits_leaves_nothing_open(tmp_path: Path) -> None:
     with fake_camera(DESCRIBE=b"") as camera:
-        async with pool(tmp_path, camera.port) as running:
+        async with pool(tmp_path, camera.port, open_s=60, read_s=60) as running:
             feed, watcher = pull(running, f"rtsp://127.0.0.1:{camera.port}/x")
             other, _ = pull(running, "demo:")
             await watcher.until(lambda: watcher.tolds)
             await asyncio.to_thread(eventually, lambda: camera.asked)
             running.close(feed)
-            await asyncio.to_thread(eventually, lambda: camera.open == 0, 1.5)  # before any deadline
+            await asyncio.to_thread(eventually, lambda: camera.open == 0)  # before any deadline
             running.close(other)

@@ -81,4 +81,4 @@ async def test_the_drawn_yard_comes_as_fast_as_it_is_wished(tmp_path: Path) -> N
         began = time.monotonic()
         await watcher.pictures(5)
         took = time.monotonic() - began
-    assert took == pytest.approx(1.0, abs=0.5)
+    assert 0.5 < took < 4.0  # a second, on two cores with other tests on them; unbridled, five take a fifth of one

@@ -15,17 +15,20 @@ from gateway.media.worker import Feed, MediaWorker
 from tests.media.pulling import Watcher, settings
 
 
-def test_a_thread_that_takes_longer_than_it_may_hangs_and_one_that_rests_does_not() -> None:
+def test_a_thread_that_does_not_end_when_it_is_cut_hangs_and_one_that_rests_does_not() -> None:
     now = [100.0]
     pull = Pull(Open(1, parse("demo:"), Wish(1)), Setup(), lambda *_: None, clock=lambda: now[0])
     seen = [pull.stuck()]
     pull.expect(5)
-    for seconds in (5 + SLACK_S, 0.1):
+    cut = [pull.cuts.done]
+    for seconds in (5, 0.1, SLACK_S, 0.1):
         now[0] += seconds
         seen.append(pull.stuck())
+        cut.append(pull.cuts.done)
     pull.rest(0)
     seen.append(pull.stuck())
-    assert seen == [False, False, True, False]
+    assert seen == [False, False, False, False, True, False]
+    assert cut == [False, False, True, True, True]
 
 
 def test_a_pong_that_names_a_stuck_stream_ends_the_child_and_tells_whose_fault_it_is(tmp_path: Path) -> None:

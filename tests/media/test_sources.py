@@ -127,9 +127,7 @@ SCHEMES: tuple[object, ...] = (
         "http%3a//192.168.1.9",
         "http:\\\\192.168.1.9",
         "demo",
-        "demo:x",
         "DEMO:",
-        "demo://",
         "0x1",
         "٣",
         "1000",
@@ -180,6 +178,7 @@ SPELLINGS = (
         "http://ⓛocalhost/",
         "http://exa mple/",
     ),
+    *("rtsp://u%0d%0aX:p@192.168.1.9/", "http://u:p%00@192.168.1.9/"),
     *("http://%31%32%37.0.0.1/", "http://localhost%00.x/", "http://[fe80::1%25eth0]/"),
     *(
         "http://127.1/",
@@ -258,6 +257,7 @@ REFUSED = (
         "2002:7f00:1::",
     ),
     *("2002:a00:1::1", "::127.0.0.1", "2001:0:7f00:1::", "2001:db8::1", "192.168.1.5", "::ffff:192.168.1.5"),
+    *("64:ff9b:1::7f00:1", "64:ff9b:1:7f00:0:100::", "fec0::1", "::ffff:0:7f00:1"),
 )
 ALLOWED = ("192.168.1.9", "fd12::9", "8.8.8.8", "2606:4700::1111", "::ffff:192.168.1.9", "64:ff9b::808:808")
 
@@ -354,7 +354,7 @@ def test_a_source_is_parsed_into_its_parts() -> None:
     assert parse("http://[FD12::0009]:8080").base == "http://[fd12::9]:8080"
     assert parse(3) == parse("3") == parse("/dev/video3") == Source("device", path="/dev/video3")
     assert parse("file:///srv/a.mp4") == Source("file", path="/srv/a.mp4")
-    assert parse("demo:") == Source("demo")
+    assert parse("demo:") == Source("plugin", connector="demo")
 
 
 def test_what_is_shown_of_a_source_holds_no_secret() -> None:

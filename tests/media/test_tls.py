@@ -12,6 +12,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from gateway.media.dial import dial
+from gateway.media.messages import Setup
+from gateway.media.sources import Source
 from tests.media.fake_rtsp import fake_camera
 from tests.media.pulling import pool, pull
 from tests.media.web_camera import web_camera
@@ -74,3 +77,14 @@ async def test_rtsps_is_tls_from_the_first_byte(tmp_path: Path, certificate: Pat
     assert camera.asked[0].split()[1] == f"rtsps://127.0.0.1:{camera.port}/x"
     assert other.codes[0] in ("tls", "timeout")
     assert plain.asked == []
+
+
+def test_a_connection_that_is_cut_by_another_thread_does_not_go_on_in_the_open(certificate: Path) -> None:
+    with web_camera(tls=server_side(certificate)) as camera:
+        setup = Setup(endpoints=(f"127.0.0.1:{camera.port}",), tls_ca=str(certificate))
+        line = dial(Source("http", "127.0.0.1", camera.port, tls=True), setup)
+        line.cut()
+        assert isinstance(line.socket, ssl.SSLSocket)
+        assert line.socket.version() is not None
+        assert line.socket.recv(1) == b""
+        line.socket.close()

@@ -46,7 +46,10 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked.append((self.path, self.headers.get("Authorization")))
         place = self.path.partition("?")[0]
         if place.startswith("/files/") and self.server.folder is not None:
-            return self.answer((self.server.folder / place.removeprefix("/files/")).read_bytes(), "video/mp2t")
+            file = self.server.folder / place.removeprefix("/files/")
+            if not file.exists():
+                return self.send_error(404)
+            return self.answer(file.read_bytes(), "image/jpeg" if file.suffix == ".jpg" else "video/mp2t")
         match place:
             case "/mjpeg":
                 self.motion_jpeg()

@@ -183,7 +183,8 @@ def built_in() -> list[type[Analyzer]]:
 def _of_group(group: str) -> list[type[Analyzer]]:
     ours = [entry for entry in entry_points(group=group) if entry.dist and entry.dist.name == OURS]
     loaded = (importlib.import_module(entry.value) for entry in sorted(ours, key=lambda entry: entry.name))
-    return [cls for module in loaded for cls in module.register_analyzers()]
+    bringing = (module for module in loaded if hasattr(module, "register_analyzers"))
+    return [cls for module in bringing for cls in module.register_analyzers()]
 
 
 def _plain(kind: Any) -> str:

@@ -198,6 +198,11 @@ def test_the_code_of_the_tutorial_is_the_example(file: str) -> None:
     assert code in re.findall(r"^```\w+\n(.*?)^```$", AUTHORS.read_text(), re.MULTILINE | re.DOTALL)
 
 
+def test_the_code_of_the_page_about_connectors_is_the_example() -> None:
+    code = (ROOT / "examples/framegate-stills/framegate_stills.py").read_text()
+    assert f"```python\n{code}```" in text("writing-a-connector")
+
+
 @pytest.mark.parametrize("file", ["pyproject.toml", "conftest.py"])
 def test_the_rest_of_the_example_is_what_plugin_new_makes(file: str, tmp_path: Path) -> None:
     assert plugin_new(New("brightness", tmp_path, licence="Apache-2.0")) == 0

@@ -13,6 +13,7 @@ from tests.structure.source import ROOT
 PUBLIC = {
     *("Analyzer", "Box", "Detection", "Event", "Frame", "GatewayError", "Result", "SessionInfo", "Sighting"),
     *("Line", "Track", "Tracker", "Zone", "__version__", "as_analyzer", "hookimpl"),
+    *("Capture", "Connector", "Demand", "SourceFailed"),
     *("FaceEmbedding", "FileLibrary", "Match", "MemoryLibrary", "Person", "StudiedFace"),
 }
 HEAVY = {"cv2", "av", "onnxruntime", "torch", "numpy", "fastapi", "starlette", "pydantic", "aiortc", "sqlmodel"}

@@ -9,9 +9,9 @@ import gateway
 from tests.structure.source import OURS, Import, Module, modules
 
 NOUNS = (
-    *("analyzer", "errors", "events", "frame", "geometry", "hookspecs", "jpeg", "limits", "media_rules"),
+    *("analyzer", "clip_rules", "errors", "events", "frame", "geometry", "hookspecs", "jpeg", "limits", "media_rules"),
     *("convert", "function", "permissions", "protocol", "proxies", "results", "settings", "strictjson", "version"),
-    *("motion_model", "person_files", "persons", "tracking", "zones"),
+    *("connector", "motion_model", "person_files", "persons", "sdp", "tracking", "webrtc_rules", "zones"),
 )
 HIGH_TESTING = (
     *("material", "subject", "class_rules", "result_rules", "process_rules", "examiner", "replaying"),
@@ -29,6 +29,9 @@ FLOORS: Mapping[str, int] = {
     "gateway.speech": 1,  # sound becomes text, for commands and later for streams
     "gateway.credentials": 1,
     "gateway.peer": 1,  # what a server knows of a connection
+    "gateway.ice": 1,
+    "gateway.calls": 1,  # WebRTC connections, what WHIP and WHEP share
+    "gateway.webrtc": 1,
     "gateway.testing": 1,
     # What draws pictures, reads clips or runs a gateway for tests stands as high as the commands it shares them with.
     **{f"gateway.testing.{noun}": 3 for noun in HIGH_TESTING},
@@ -37,6 +40,7 @@ FLOORS: Mapping[str, int] = {
     "gateway.api": 2,
     "gateway.app": 3,
     "gateway.service": 3,
+    **{f"gateway.service_{noun}": 3 for noun in ("camera", "courier", "preview", "runtime", "window")},
     "gateway.server": 3,
     "gateway.listener": 3,
     "gateway.http1": 3,
@@ -92,7 +96,9 @@ LATE_OWN = {
     "gateway.commands": ("gateway.commands", "gateway.settings", "gateway.download"),  # a command loads what it needs
     "gateway.testing.examiner": ("gateway.testing.replaying",),  # which brings FFmpeg, for no rule
     "gateway.engine.child": ("gateway.engine", "gateway.media"),  # each role loads its own half
-    "gateway.media.child": ("gateway.engine.child",),  # which runs as the program
+    # The first runs as the program; aiortc is loaded when the first peer comes, by a thread of its own.
+    "gateway.media.child": ("gateway.engine.child", "gateway.media.rtc_loop"),
+    "gateway.media.rtc_loop": ("gateway.media.rtc_peers",),
     "analyzers._devices": ("analyzers._onnx",),  # which cannot do without it
     "analyzers._export": ("analyzers._weights",),  # it is a program too, run without the rest
 }

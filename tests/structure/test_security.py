@@ -12,9 +12,9 @@ import pytest
 from pydantic import BaseModel
 from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
 
-from gateway import access, credentials, errors, protocol, strictjson
+from gateway import access, credentials, errors, protocol, sdp, strictjson
 from gateway.api import auth
-from gateway.engine import admission, picture
+from gateway.engine import admission, picture, recorder
 from gateway.errors import GatewayError
 from gateway.limits import Limits
 from gateway.settings import Access, Settings
@@ -70,11 +70,13 @@ CONSTANTS: dict[str, list[float]] = {  # what no setting changes
     "mistakes of one socket": [protocol.FAULTS_TOLERATED, protocol.FAULT_WINDOW_S],
     "unreadable pictures of one socket in a row": [protocol.BAD_IMAGES_TOLERATED],
     "nesting, and values, of a JSON message": [strictjson.DEPTH, strictjson.VALUES],
+    "events of one clip": [recorder.MOST_EVENTS],
     "pictures that wait for the picture worker": [picture.MOST_WAITING],
     "time for one of them": [picture.JOB_S],
     "length of a credential that is looked at": [access.LONGEST],
     "tickets that were not used yet": [credentials.TICKETS],
     "addresses whose wrong credentials are remembered": [credentials.ADDRESSES],
+    "lines, and m-lines, of an offer": [sdp.MOST_LINES, sdp.MOST_SECTIONS],
 }
 ELSEWHERE: dict[str, set[int]] = {  # numbers that no error of the tree carries
     "connection_limit": {503},  # gateway.last_answer
@@ -86,6 +88,7 @@ ELSEWHERE: dict[str, set[int]] = {  # numbers that no error of the tree carries
     "method_not_allowed": {400},  # of the parser, as http_malformed
     "draining": {1012},  # of the sockets that are open
     "overloaded": {503, 1013},  # gateway.engine.overload
+    "ice_candidate_refused": set(),  # what is passed over is no error
     "": {1011},  # of the library, when a ping is not answered
 }
 

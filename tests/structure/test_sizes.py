@@ -21,6 +21,7 @@ CATCH_ALL = {
     ("gateway/engine/host.py", "AnalyzerHost.prepare"),  # an analyzer's constructor
     ("gateway/engine/host.py", "AnalyzerHost._batch"),  # an analyzer's call about several frames
     ("gateway/engine/host.py", "_tried"),  # an analyzer's call
+    ("gateway/media/plugged.py", "_captures"),  # a connector's own code
     ("gateway/engine/host.py", "_quietly"),  # an analyzer's close
     ("gateway/testing/subject.py", "Subject.make"),  # an analyzer under examination: its constructor
     ("gateway/testing/subject.py", "outcome_of"),  # its calls
@@ -31,19 +32,36 @@ CATCH_ALL = {
     ("gateway/engine/refresh.py", "_new_code"),  # importing a plugin's new code
     ("gateway/engine/refresh.py", "_close"),  # an analyzer's close
     ("gateway/engine/hub.py", "Hub._live"),  # a defect of ours costs one session
+    ("gateway/engine/clips.py", "Clips._always"),  # or one clip
     ("gateway/engine/supervisor.py", "Supervisor.run"),  # or one worker a restart
-    ("gateway/media/pull.py", "Pull._run"),  # or one camera its pictures
+    ("gateway/media/pull.py", "Pull._failure"),  # or one camera its pictures
     ("gateway/media/pool.py", "MediaPool._live"),  # or one media child a restart
+    ("gateway/media/rtc_decode.py", "Decoding._run"),  # or one WebRTC publisher its connection
+    ("gateway/media/rtc_show.py", "Channel._run"),  # or the viewers of one channel their pictures
+    ("gateway/media/rtc_loop.py", "Rtc._run"),  # or one media child a restart
+    ("gateway/media/rtc_peer.py", "RtcPeer.answer"),  # what an offer does to aiortc's parser
+    ("gateway/media/rtc_ice.py", "Protocol.datagram_received"),  # what a datagram does to aioice's
+    ("gateway/media/rtc_stack.py", "DtlsTransport._recv_next"),  # or to aiortc's
+    ("gateway/service_camera.py", "ServiceCamera.run"),  # or one camera of a script its life
+    ("gateway/service_runtime.py", "Runtime._keep"),  # or those of one device theirs
+    ("gateway/service_runtime.py", "Runtime._run"),  # or a service, told in its script's log
+    ("gateway/service_runtime.py", "_settle"),  # raised again by the thread that waits for it
+    ("gateway/service_courier.py", "Courier._call"),  # a script's callback
 }
 # Tasks that no TaskGroup holds, and why.
 LOOSE_TASKS = {
     ("gateway/server.py", "Server._begin_drain"),  # from a signal handler; kept, and it ends the server
+    ("gateway/media/rtc_peer.py", "RtcPeer.begin"),  # kept by its peer, whose end cancels it
+    ("gateway/media/rtc_peer.py", "RtcPeer.end"),  # kept; it says when nothing is left, itself included
+    ("gateway/media/rtc_peers.py", "Peers._soon"),  # kept until done; an error of one peer's must not end the others
 }
 # Deques that hold no traffic between tasks: an analyzer's memory, a client's own bookkeeping.
 DEQUES = {
-    *("gateway/engine/mailbox.py", "analyzers/motion.py", "analyzers/_smoking_votes.py"),
+    *("gateway/engine/mailbox.py", "gateway/engine/ring.py", "analyzers/motion.py", "analyzers/_smoking_votes.py"),
     *("analyzers/_crowd.py", "analyzers/_posture.py", "analyzers/_scenery.py", "analyzers/_speed.py"),
     *("gateway/commands/client_rules.py", "gateway/commands/stream_client.py"),
+    # Between threads of a media child: bounded, and whoever is too slow loses what is old.
+    *("gateway/media/rtc_decode.py", "gateway/media/rtc_outbox.py", "gateway/media/rtc_show.py"),
 }
 OTHER_QUEUES = {"asyncio.Queue", "queue.Queue", "queue.SimpleQueue", "multiprocessing.Queue", "janus.Queue"}
 FORGOTTEN = {"ensure_future", "run_coroutine_threadsafe"}

@@ -4,6 +4,7 @@
  * Exactly one timer runs while it lives, none after it ended.
  */
 
+import { announce } from "./announce.js";
 import { Mailbox } from "./mailbox.js";
 import { readMessage } from "./protocol.js";
 import { Backoff, verdictOfAnswer, verdictOfClose } from "./reconnect.js";
@@ -16,6 +17,8 @@ import { Backoff, verdictOfAnswer, verdictOfClose } from "./reconnect.js";
  *   `ask` asks `GET /stream/{id}`; it never rejects
  * @typedef {{
  *   WebSocket: new (url: string, protocols?: string[]) => WebSocket,
+ *   RTCPeerConnection?: new (configuration?: RTCConfiguration) => RTCPeerConnection,
+ *   codecs?: (direction: "sender" | "receiver") => RTCRtpCodec[],
  *   fetch: typeof fetch,
  *   now: () => number,
  *   random: () => number,
@@ -23,8 +26,6 @@ import { Backoff, verdictOfAnswer, verdictOfClose } from "./reconnect.js";
  *   clearTimeout: (timer: any) => void,
  * }} Runtime  what the outside world is; tests bring their own
  */
-
-const MESSAGES = ["hello", "result", "event", "status", "message", "subscribed", "pong", "error", "ack", "slow_down", "bye", "frame"];
 
 const QUIET_MS = 10_000; // nothing heard for so long: ask with a ping
 const DEAD_MS = 30_000; // still nothing: a half-open connection, or one that never opens
@@ -144,8 +145,7 @@ export class Connection extends EventTarget {
     if (message.type === "bye") this.#bye = /** @type {Bye} */ (message);
     this._received(message);
     for (const reader of this.#readers) reader.put(message);
-    this.dispatchEvent(new CustomEvent("any", { detail: message }));
-    if (MESSAGES.includes(message.type)) this.dispatchEvent(new CustomEvent(message.type, { detail: message }));
+    announce(this, message);
   }
 
   /** A browser answers no ping of its own and TCP may not notice for minutes that the other side is gone. */

@@ -10,24 +10,31 @@
  * Plain ES modules, no dependency; browsers and Node 22 bring all it needs.
  */
 
+import { TrackPublisher, VideoWatch } from "./either.js";
+import { SUBPROTOCOL } from "./protocol.js";
 import { Publisher } from "./publish.js";
 import { Watch } from "./watch.js";
-import { SUBPROTOCOL } from "./protocol.js";
+import { WhepViewer } from "./whep.js";
+import { WhipPublisher } from "./whip.js";
 
 export { Connection } from "./connection.js";
 export { Mailbox } from "./mailbox.js";
 export { packFrame, readFrame, readMessage, SUBPROTOCOL } from "./protocol.js";
-export { Publisher, Watch };
+export { Publisher, TrackPublisher, VideoWatch, Watch, WhepViewer, WhipPublisher };
 
 /** @import { Runtime, Target } from "./connection.js" */
+/** @import { Transport } from "./either.js" */
+/** @import { Desk } from "./peer.js" */
 /** @import { Wanted } from "./watch.js" */
+/** @import { Shape } from "./whip.js" */
 /** @import { Answer } from "./reconnect.js" */
 /**
  * @typedef {{analyzers?: string[] | null, name?: string, options?: Record<string, object>, grace_s?: number,
  *   max_fps?: number}} StreamOptions
  * @typedef {{stream_id: string, stream_token: string, websocket_url: string, video_url: string, viewer_url: string,
  *   snapshot_url: string, expires_at: string | null, [key: string]: unknown}} Stream
- * @typedef {string | Pick<Stream, "stream_id" | "websocket_url">} StreamRef  its id, or what `request` answered
+ * @typedef {string | (Pick<Stream, "stream_id" | "websocket_url"> & {whip_url?: unknown, whep_url?: unknown})} StreamRef
+ *   its id, or what `request` answered
  */
 
 /** A refusal of the gateway: its problem document (RFC 9457) as an error. */
@@ -100,6 +107,53 @@ export class Framegate {
     return new Publisher(this.#target(stream, [SUBPROTOCOL]), this.runtime, options);
   }
 
+  /**
+   * Publish a camera's track: by WebRTC, and by WebSocket when that does not work (then `send` pictures while it is `ready`).
+   *
+   * @param {StreamRef} stream
+   * @param {{track: MediaStreamTrack | null, transport?: Transport, resume?: string, shape?: Shape}} options
+   *   `transport`: what to begin with
+   */
+  publishTrack(stream, options) {
+    const ways = {
+      /** @param {MediaStreamTrack} track @param {Shape} shape @param {string | null} resume */
+      whip: (track, shape, resume) => this.whip(stream, { track, shape, resume }),
+      /** @param {string | null} resume */
+      publish: (resume) => this.publish(stream, { resume: resume ?? undefined }),
+      watch: () => this.watch(stream),
+    };
+    return new TrackPublisher(this.runtime, ways, options);
+  }
+
+  /**
+   * Watch a stream's pictures and messages: by WebRTC, and by WebSocket when that does not work.
+   *
+   * @param {StreamRef} stream
+   * @param {{video: HTMLVideoElement, transport?: Transport}} options  the element plays what comes by WebRTC
+   */
+  watchVideo(stream, options) {
+    const ways = {
+      /** @param {HTMLVideoElement} video */
+      whep: (video) => this.whep(stream, { video }),
+      watch: () => this.watch(stream, { frames: "binary" }),
+    };
+    return new VideoWatch(this.runtime, ways, options);
+  }
+
+  /**
+   * Publish by WebRTC and by nothing else.
+   *
+   * @param {StreamRef} stream @param {{track: MediaStreamTrack, shape?: Shape, resume?: string | null}} options
+   */
+  whip(stream, options) {
+    return new WhipPublisher(this.#desk(stream, "whip"), this.runtime, options);
+  }
+
+  /** Watch by WebRTC and by nothing else. @param {StreamRef} stream @param {{video: HTMLVideoElement}} options */
+  whep(stream, options) {
+    return new WhepViewer(this.#desk(stream, "whep"), this.runtime, options);
+  }
+
   /** The address of something the gateway named, such as a `snapshot_url`. @param {string} path @returns {URL} */
   url(path) {
     // A gateway behind a proxy may not know its base path and answer from the root.
@@ -115,6 +169,14 @@ export class Framegate {
     return { url: url.href, protocols, ask: () => this.#ask(id) };
   }
 
+  /** @param {StreamRef} stream @param {"whip" | "whep"} what @returns {Desk} */
+  #desk(stream, what) {
+    const named = typeof stream === "string" ? undefined : stream[`${what}_url`];
+    const id = typeof stream === "string" ? stream : stream.stream_id;
+    const endpoint = this.url(typeof named === "string" ? named : `${streamPath(id)}/${what}`);
+    return { endpoint, resolve: (location) => this.url(location), send: (...request) => this.#send(...request) };
+  }
+
   /** @param {string} id @returns {Promise<Answer>} */
   async #ask(id) {
     try {
@@ -127,12 +189,18 @@ export class Framegate {
 
   /** @param {string} method @param {string} path @param {object} [body] */
   async #call(method, path, body) {
-    const json = body && { body: JSON.stringify(body), headers: { "Content-Type": "application/json", ...this.headers } };
+    const json = body && { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
+    return this.#send(method, new URL(path, this.base), json);
+  }
+
+  /** Rejects with a `FramegateError` for a refusal. @type {Desk["send"]} */
+  async #send(method, url, more = {}, limit_ms = CALL_MS) {
     const { fetch, setTimeout, clearTimeout } = this.runtime;
+    const headers = { .../** @type {Record<string, string>} */ (more.headers), ...this.headers };
     const limit = new AbortController();
-    const timer = setTimeout(() => limit.abort(), CALL_MS);
+    const timer = setTimeout(() => limit.abort(), limit_ms);
     try {
-      const answer = await fetch(new URL(path, this.base), { method, headers: this.headers, signal: limit.signal, ...json });
+      const answer = await fetch(url, { ...more, method, headers, signal: limit.signal });
       if (!answer.ok) throw await refusalOf(answer);
       return answer;
     } finally {
@@ -158,6 +226,8 @@ function streamPath(id) {
 function platform() {
   return {
     WebSocket: globalThis.WebSocket,
+    RTCPeerConnection: globalThis.RTCPeerConnection,
+    codecs: (direction) => (direction === "sender" ? globalThis.RTCRtpSender : globalThis.RTCRtpReceiver)?.getCapabilities?.("video")?.codecs ?? [],
     fetch: (...request) => globalThis.fetch(...request),
     now: () => performance.now(),
     random: Math.random,

@@ -1,4 +1,4 @@
-/** Fakes we own: a clock that moves when told, a socket that does as told, a gateway that answers as told. */
+/** Fakes we own: a clock that moves when told, sockets and peer connections that do as told, a gateway that answers as told. */
 
 import { readFileSync } from "node:fs";
 
@@ -52,18 +52,92 @@ export class FakeSocket {
   }
 }
 
-/** A world with its own time. `random` is 0.5 unless set; `rest` is what the gateway answers to any request. */
+/** A peer connection: what was done with it, in order, and what its other side and its network do. */
+export class FakePeer {
+  connectionState = "new";
+  localDescription = null;
+  stats = [];
+  done = [];
+  channels = [];
+  transceivers = [];
+  closed = false;
+
+  getConfiguration = () => this.configuration ?? {};
+  setConfiguration = (configuration) => {
+    this.configuration = configuration;
+    this.done.push("configure");
+  };
+
+  addTransceiver(what, options) {
+    const encodings = structuredClone(options.sendEncodings ?? []);
+    const sender = {
+      track: what,
+      getParameters: () => ({ encodings: structuredClone(encodings) }),
+      setParameters: async (parameters) => void encodings.splice(0, 1, ...parameters.encodings),
+      replaceTrack: async (track) => (sender.track = track),
+    };
+    this.transceivers.push({ what, options, sender, encodings });
+    return this.transceivers.at(-1);
+  }
+
+  createDataChannel(label) {
+    this.channels.push({ label });
+    return this.channels.at(-1);
+  }
+
+  createOffer = async () => ({ type: "offer", sdp: OFFER });
+  setLocalDescription = async (description) => {
+    this.localDescription = description;
+    this.done.push("local");
+  };
+  setRemoteDescription = async ({ sdp }) => void this.done.push(`remote ${sdp}`);
+  getStats = async () => new Map(this.stats.map((one, n) => [n, one]));
+
+  close() {
+    this.closed = true;
+  }
+
+  // What the network and the other side do:
+
+  async become(state) {
+    this.connectionState = state;
+    this.onconnectionstatechange?.();
+    await settled();
+  }
+
+  find(candidate) {
+    this.onicecandidate?.({ candidate: candidate && { candidate } });
+  }
+
+  tell(message) {
+    this.channels[0].onmessage({ data: JSON.stringify(message) });
+  }
+}
+
+export const OFFER = [
+  "v=0", "a=group:BUNDLE 0", "m=video 9 UDP/TLS/RTP/SAVPF 96", "a=ice-ufrag:u", "a=ice-pwd:p", "a=mid:0", "",
+].join("\r\n");
+
+/**
+ * A world with its own time. `random` is 0.5 unless set; `rest` is what the gateway answers to any request, or a function
+ * of the request that says so.
+ */
 export class World {
   now = 0;
   random = 0.5;
   rest = { status: 200, body: {} };
   requests = [];
   sockets = [];
+  peers = [];
   timers = new Map();
   #ids = 0;
 
   get socket() {
     return this.sockets.at(-1);
+  }
+
+  get peer() {
+    return this.peers.at(-1);
   }
 
   get runtime() {
@@ -75,11 +149,20 @@ export class World {
           world.sockets.push(this);
         }
       },
+      RTCPeerConnection: class extends FakePeer {
+        constructor() {
+          super();
+          world.peers.push(this);
+        }
+      },
       fetch: async (url, init = {}) => {
-        world.requests.push({ url: String(url), method: init.method, body: init.body, headers: init.headers });
-        if (world.rest === "down") throw new TypeError("fetch failed");
-        const { status, body = {}, headers = {} } = world.rest;
-        return new Response(status === 204 ? null : JSON.stringify(body), { status, headers });
+        const request = { url: String(url), method: init.method, body: init.body, headers: init.headers };
+        world.requests.push(request);
+        const answer = typeof world.rest === "function" ? await world.rest(request) : world.rest;
+        if (answer === "down") throw new TypeError("fetch failed");
+        const { status, body = {}, headers = {} } = answer;
+        const text = typeof body === "string" ? body : JSON.stringify(body);
+        return new Response(status === 204 ? null : text, { status, headers });
       },
       now: () => world.now,
       random: () => world.random,
