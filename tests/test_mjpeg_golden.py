@@ -173,6 +173,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield found
 
 
+@pytest.mark.slow
 def test_a_stale_stream_shows_a_slate_of_its_own_size_about_once_a_second(impatient: Server) -> None:
     stream_id = impatient.open()
     impatient.push(stream_id, picture("red", (320, 200)))

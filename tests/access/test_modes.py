@@ -99,6 +99,7 @@ def test_a_foreign_page_cannot_make_this_machine_do_anything(server: Server, ori
     assert server.http.post("/stream/request", headers={"Origin": "http://localhost:3000"}).status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_guessing_is_slowed_down_and_who_knows_a_streams_token_is_not(tmp_path: Path) -> None:
     with running(tmp_path, AUTH_TOKEN=TOKEN, FRAMEGATE_ACCESS__FAILURES="5") as server:

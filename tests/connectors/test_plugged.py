@@ -28,6 +28,7 @@ def settings(**permissions: list[str]) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_pictures_of_a_folder_are_a_stream_once_the_operator_allows_it(tmp_path: Path) -> None:
     folder = tmp_path / "uploads"

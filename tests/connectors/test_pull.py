@@ -73,6 +73,7 @@ def test_a_camera_that_is_not_there_is_lost_and_says_why(gateway: Server, camera
     gateway.http.delete(f"/stream/{stream_id}")
 
 
+@pytest.mark.slow
 def test_the_gateway_itself_loads_no_libav_and_lives_on_when_the_child_is_killed(
     gateway: Server, camera: WebCamera
 ) -> None:

@@ -227,6 +227,7 @@ SAID = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(said=st.lists(SAID, min_size=1, max_size=40), negotiates=st.booleans(), pause=st.sampled_from([0.0, 0.3, 3.0]))
 def test_whatever_is_said_in_whatever_order_only_documented_codes_come_back(

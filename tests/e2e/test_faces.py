@@ -21,6 +21,7 @@ def jpeg(**faces: tuple[int, int]) -> bytes:
     return cv2.imencode(".jpg", scene(**faces), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_who_is_enrolled_while_the_gateway_runs_is_named_and_forgotten_again(tmp_path: Path) -> None:
     """The worker is confined, and sees the library all the same. A picture is looked at every 0.2 s of its time."""

@@ -61,6 +61,7 @@ def stopped(program: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
+@pytest.mark.slow
 def test_sigterm_with_stopped_peers_ends_with_0_in_time_and_tells_who_is_there(tmp_path: Path) -> None:
     with running(tmp_path) as server, ExitStack() as peers:
         stream_id = server.open()

@@ -141,6 +141,7 @@ def test_a_signal_during_the_start_is_not_lost(tmp_path: Path) -> None:
         assert process.wait(10) == 0
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         stream_id = server.open()

@@ -117,6 +117,7 @@ def test_connections_of_one_address_are_limited_and_another_one_is_welcome(crowd
     assert crowded.metric("framegate_rejected_total", code="connections_per_address") >= 10
 
 
+@pytest.mark.slow
 def test_a_trusted_proxy_is_not_one_client(tmp_path: Path) -> None:
     settings = limits(MAX_CONNECTIONS_PER_ADDRESS="5", MAX_PENDING_PER_ADDRESS="1")
     with (
@@ -145,6 +146,7 @@ def test_too_many_new_streams_and_sockets_are_told_to_come_back(tmp_path: Path) 
 # --- descriptors -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_without_descriptors_health_answers_and_it_recovers(tmp_path: Path) -> None:
     few = ("/bin/sh", "-c", 'ulimit -n 150; exec "$@"', "sh", *SERVE)
     settings = limits(MAX_PENDING_PER_ADDRESS="0", HEADER_S="30")
@@ -162,6 +164,7 @@ def test_without_descriptors_health_answers_and_it_recovers(tmp_path: Path) -> N
         assert "Traceback" not in server.log
 
 
+@pytest.mark.slow
 def test_beyond_the_limit_of_connections_health_answers(tmp_path: Path) -> None:
     settings = limits(MAX_CONNECTIONS="16", MAX_PENDING_PER_ADDRESS="0", HEADER_S="30")
     with running(tmp_path, **settings) as server, many(server, 16):

@@ -77,6 +77,7 @@ def healthy(server: Server) -> Iterator[None]:
 # --- pictures --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_hostile_pictures_are_answered_as_documented_and_cost_nobody_else_a_frame(tmp_path: Path) -> None:
     """Through the gate, the analyzers' decoder and the picture worker's. What those complain of is logged as theirs."""
     chance, answers = Random(7), Counter[tuple[int, str]]()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -84,6 +85,7 @@ def workers() -> tuple[FakeWorker, FakeWorker]:
     return FakeWorker(*near, name="near"), FakeWorker(*far, name="far")
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(actions=st.lists(ACTIONS, min_size=5, max_size=60), calm=st.booleans())
 def test_every_frame_is_accounted_for_and_nothing_is_left(actions: list[tuple[str, object]], calm: bool) -> None:

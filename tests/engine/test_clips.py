@@ -83,6 +83,7 @@ def test_the_process_that_makes_clips_gets_neither_network_nor_files(tmp_path: P
     assert (terms.network, terms.files, terms.read, terms.scratch) == (False, False, (), "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_process_that_dies_or_hangs_costs_one_clip(tmp_path: Path, end: signal.Signals) -> None:
     async with running(tmp_path, make_s=3) as clips:

@@ -156,6 +156,7 @@ async def survives(hub: Hub, seq: int, **options: Any) -> str | None:
     return hub.runners["hostile"].reason
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 async def test_whatever_a_plugin_tells_the_gateway_it_loses_its_own_worker_and_no_other(tmp_path: Path) -> None:
     reasons = {}

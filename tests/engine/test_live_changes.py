@@ -431,6 +431,7 @@ class Model:
         return {**analysis, **seen, ("lost", ""): self.session.lost}
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(actions=st.lists(ACTIONS, min_size=5, max_size=50), ahead=st.booleans())
 def test_every_frame_settles_once_for_each_analyzer_that_was_there_when_it_came(

@@ -22,6 +22,7 @@ def size(jpeg: bytes) -> tuple[int, int]:
     return header.width, header.height
 
 
+@pytest.mark.slow
 async def test_h264_and_motion_jpeg_are_pulled_by_tcp_and_udp(tmp_path: Path) -> None:
     port = free_port()
     with server.gstreamer(port):

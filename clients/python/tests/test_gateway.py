@@ -263,6 +263,7 @@ async def test_a_restart_in_mid_stream_is_survived_by_who_opened_the_stream(tmp_
             await camera.close()
 
 
+@pytest.mark.slow
 async def test_a_streams_own_address_opens_it_alone_and_shows_in_no_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
