@@ -17,7 +17,6 @@ import psutil
 from bench.servers import Server
 
 SHARED = Path("/dev/shm")
-POOL = min(32, (os.cpu_count() or 1) + 4)  # threads that an event loop's pool has at most (concurrent.futures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +58,14 @@ def _zombie(process: psutil.Process) -> bool:
 
 
 def settled(
-    server: Server, before: Traces, patience_s: float, *, nudge: Callable[[], object] | None = None, pool: int = POOL
+    server: Server, before: Traces, patience_s: float, *, nudge: Callable[[], object] | None = None
 ) -> dict[str, int]:
     """What there is more of than before, once that is nothing or the patience is at its end.
 
-    `nudge` is called between looks: pools end threads they do not need when they are asked for one. `pool`: so many
-    threads may have come, since the event loop's pool keeps those it once needed at the same time.
+    `nudge` is called between looks: pools end threads they do not need when they are asked for one.
     """
     end = time.monotonic() + patience_s
-    while more := Traces.of(server).beyond(before):
-        if more.get("threads", 0) <= pool:
-            more.pop("threads", None)
-        if not more or time.monotonic() >= end:
-            break
+    while (more := Traces.of(server).beyond(before)) and time.monotonic() < end:
         if nudge is not None:
             nudge()
         time.sleep(0.1)

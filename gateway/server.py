@@ -12,7 +12,9 @@ import signal
 import socket
 import ssl
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 __all__ = ["Server", "bind", "make_server"]
 
 
+THREADS = 6
 GOODBYE_S = 0.5  # for a client's end of TLS, when the server ends
 
 
@@ -60,6 +63,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's for sockets that are given, but a TLS handshake has no longer than a header, not a minute."""
+        self._loop.set_default_executor(_ready_threads())
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
@@ -142,3 +146,13 @@ def make_server(app: FastAPI, settings: Settings, *, tls: ssl.SSLContext | None 
     if tls is not None:
         arguments["ssl_context_factory"] = lambda config, default: tls
     return Server(uvicorn.Config(app, **arguments), hub)
+
+
+def _ready_threads() -> ThreadPoolExecutor:
+    """Threads that are there before the first client: asked for under pressure, one more might not be had."""
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="gateway")
+    all_there = threading.Barrier(THREADS + 1)
+    for _ in range(THREADS):
+        pool.submit(all_there.wait)
+    all_there.wait()
+    return pool

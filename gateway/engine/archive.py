@@ -2,7 +2,7 @@
 
 One folder is one reel: the clip of a stretch of time, and a picture and a record of each event in it. A file is written
 under another name, synced and renamed, so that whatever has its right name is whole. Folders go as a whole, the oldest
-first. What is done to the disk is done in a thread.
+first. What is done to the disk is done in a thread of its own, one thing after another.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ PART, GONE = ".part", ".gone-"
 BLOCK = 4096  # a file takes no less of a disk
 NAME = re.compile(r"(\d{8}T\d{6})Z-([0-9a-zA-Z_]{1,64})-([0-9a-f]{8})")
 EVENT_FILE = re.compile(r"([0-9a-f]{32})\.json")
+
+T = TypeVar("T")
 
 ClipState = Literal["open", "waiting", "ready", "failed"]
 
@@ -51,7 +54,7 @@ class Reel:
 
 
 class Archive:
-    """All reels, the oldest first. Touched on the event loop; only the functions below are called in threads."""
+    """All reels, the oldest first. Touched on the event loop; only the functions below are called in its thread."""
 
     def __init__(self, folder: Path, *, quota: int, keep_s: float) -> None:
         self.reels: dict[str, Reel] = {}
@@ -62,13 +65,19 @@ class Archive:
         self._keep_s = keep_s
         self._by_event: dict[str, Reel] = {}
         self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="archive")
+
+    def close(self) -> None:
+        """Nothing is written or read any more, but for what is under way."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _threaded(self, call: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call, *arguments)
 
     async def load(self) -> None:
         """Take up what an earlier gateway left, without what it did not finish."""
-        if not self._folder.is_dir():
-            return
         try:
-            found = await asyncio.to_thread(_found, self._folder)
+            found = await self._threaded(_found, self._folder)
         except OSError as error:
             self._failed(self._folder.name, error)
             return
@@ -104,7 +113,7 @@ class Archive:
             if reel.name not in self.reels or self.bytes + size > self._quota:
                 return False
             try:
-                self._count(reel, size - _blocks(await asyncio.to_thread(_write, self.path(reel, name), data)))
+                self._count(reel, size - _blocks(await self._threaded(_write, self.path(reel, name), data)))
             except OSError as error:
                 self._failed(name, error)
                 return False
@@ -127,13 +136,13 @@ class Archive:
             return False
         before, reel.events[event_id] = reel.events.get(event_id), name
         if before is not None and before not in reel.events.values():
-            self._count(reel, -_blocks(await asyncio.to_thread(_unlink, self.path(reel, before))))
+            self._count(reel, -_blocks(await self._threaded(_unlink, self.path(reel, before))))
         return True
 
     async def read(self, reel: Reel, event_id: str) -> tuple[bytes, dict[str, Any]] | None:
         """An event's picture and its record; None if they are gone."""
         try:
-            return await asyncio.to_thread(_read, self._folder / reel.name, event_id)
+            return await self._threaded(_read, self._folder / reel.name, event_id)
         except (OSError, ValueError, KeyError):
             return None
 
@@ -159,7 +168,7 @@ class Archive:
         for event_id in reel.events:
             self._by_event.pop(event_id, None)
         try:
-            await asyncio.to_thread(_remove, self._folder / reel.name)
+            await self._threaded(_remove, self._folder / reel.name)
         except OSError as error:
             self._failed(reel.name, error)
 

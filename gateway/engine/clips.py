@@ -114,6 +114,7 @@ class Clips:
                     for task in working:
                         task.cancel()
         finally:
+            self.archive.close()
             await self._let_go()
 
     async def _always(self, work: Callable[[], Awaitable[None]]) -> None:

@@ -67,6 +67,7 @@ def server_home(server: object) -> Path:
     return home
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
@@ -83,6 +84,7 @@ def test_a_weak_token_is_refused_before_any_port_is_open(
     assert ("Traceback" in errors, "Framegate is at" in errors) == (False, False)
 
 
+@pytest.mark.slow
 def test_a_bare_uvicorn_refuses_a_weak_token_too(tmp_path: Path) -> None:
     code, errors = refused(tmp_path, AUTH_TOKEN="too-short", command="uvicorn gateway.app:app --port 0")
     assert (code, errors.startswith("weak_secret: auth_token has 9 characters")) == (3, True)

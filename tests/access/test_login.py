@@ -153,6 +153,7 @@ def test_a_foreign_page_cannot_open_a_socket_with_the_cookie(
     assert refused.value.response.status_code == 403
 
 
+@pytest.mark.slow
 def test_under_a_path_of_a_proxy_the_login_stays_below_it(tmp_path: Path) -> None:
     with running(tmp_path, AUTH_TOKEN=TOKEN, FRAMEGATE_BASE_PATH="/cams") as server:
         page = server.http.get("/viewer?stream_id=abc", headers=PAGE)

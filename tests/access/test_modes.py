@@ -115,6 +115,7 @@ def test_guessing_is_slowed_down_and_who_knows_a_streams_token_is_not(tmp_path: 
         assert [server.http.get(path).status_code for path in ("/health", "/ready", "/status")] == [200, 200, 401]
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_a_bare_uvicorn_on_another_address_lets_nobody_in(tmp_path: Path) -> None:
     """Its settings still say loopback; the socket says something else."""

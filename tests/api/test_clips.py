@@ -101,6 +101,7 @@ def changes(shown: list[tuple[float, str]]) -> list[str]:
     return colours[:1] + [after for before, after in pairwise(colours) if after != before]
 
 
+@pytest.mark.slow
 def test_an_event_gets_a_picture_at_once_and_a_clip_with_what_was_before_and_after(gateway: Server) -> None:
     stream_id = opened(gateway)
     with socket_to(gateway, stream_id) as viewer:

@@ -150,6 +150,7 @@ def test_the_preview_is_mirrored_and_the_picture_that_is_sent_is_not(phone: Any,
     assert as_it_is < turned / 2
 
 
+@pytest.mark.slow
 def test_the_cameras_are_listed_and_switched_and_pictures_go_on(phone: Any, gateway: Server) -> None:
     start(phone, gateway.url)
     options = phone.locator("#camera option")
@@ -360,6 +361,7 @@ def test_a_denied_camera_is_explained_and_tried_again(browser: Any, gateway: Ser
         wait_for(page, "Live")
 
 
+@pytest.mark.slow
 def test_a_page_without_https_says_what_to_do_and_sends_files_all_the_same(phone: Any) -> None:
     with serving(ScriptedGateway(door=quiet)) as base:
         base = base.replace("127.0.0.1", "camera.test")
@@ -497,6 +499,7 @@ def test_the_qr_code_and_the_copied_link_are_the_link(browser: Any, gateway: Ser
         assert page.evaluate("navigator.clipboard.readText()") == link
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(390, 844), (844, 390), (320, 568), (1280, 800)])
 def test_start_is_in_reach_on_every_screen_and_nothing_sticks_out(
     phone: Any, gateway: Server, width: int, height: int
@@ -515,6 +518,7 @@ def test_start_is_in_reach_on_every_screen_and_nothing_sticks_out(
     assert small == []
 
 
+@pytest.mark.slow
 def test_the_keyboard_alone_starts_and_stops(phone: Any, gateway: Server) -> None:
     phone.goto(f"{gateway.url}/publish")
     phone.keyboard.press("Space")

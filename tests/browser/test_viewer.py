@@ -181,6 +181,7 @@ def test_boxes_are_drawn_on_the_very_picture_they_belong_to(page: Any) -> None:
     assert max(map(abs, off)) < 3, samples
 
 
+@pytest.mark.slow
 def test_smooth_shows_every_picture_with_the_newest_boxes_and_their_age(page: Any) -> None:
     with serving(ScriptedGateway(door=moving(late))) as base:
         open_viewer(page, base)
@@ -358,6 +359,7 @@ def test_labels_are_text_and_never_markup(page: Any) -> None:
         assert page.locator("main img, main b, #events a").count() == 0
 
 
+@pytest.mark.slow
 def test_messages_can_be_paused_and_copied(page: Any) -> None:
     with serving(ScriptedGateway(door=moving(late))) as base:
         open_viewer(page, base)

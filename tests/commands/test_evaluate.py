@@ -64,6 +64,7 @@ def falls(folder: Path, at: float) -> str:
     return str(folder / "falls.py")
 
 
+@pytest.mark.slow
 def test_a_clip_that_is_judged_wrongly_is_shown_with_its_times_and_the_exit_code_is_1(
     material: Path, tmp_path: Path
 ) -> None:
@@ -95,6 +96,7 @@ def test_all_that_holds_is_exit_code_0_and_markdown_has_a_column_for_each_varian
     assert done.returncode == 1  # the plugin means 1 s after the stream began, whatever it shows
 
 
+@pytest.mark.slow
 def test_a_suite_that_cannot_run_is_named_with_the_reason_and_the_exit_code_is_2(
     material: Path, tmp_path: Path
 ) -> None:

@@ -267,6 +267,7 @@ def test_the_resume_token_takes_the_publishers_place_at_once(server: Server) -> 
     assert colour_of(server.http.get(f"/stream/{stream_id}/snapshot.jpg").content) == "blue"
 
 
+@pytest.mark.slow
 def test_a_publisher_silent_for_two_seconds_loses_its_place(server: Server) -> None:
     stream_id = server.open()
     with socket_to(server, stream_id) as silent:

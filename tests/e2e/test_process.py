@@ -257,6 +257,7 @@ def _outlive_stalled_viewers(server: Server, within_s: float) -> None:
             stuck_socket.kill()
 
 
+@pytest.mark.slow
 def test_a_silent_viewer_may_stay_silent(server: Server) -> None:
     stream_id = server.open()
     with socket_to(server, stream_id) as viewer:

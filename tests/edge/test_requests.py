@@ -33,6 +33,7 @@ def test_a_header_that_does_not_end_is_answered_408(tight: Server, said: bytes) 
     assert rejected(tight, "http_slow") == before + 1
 
 
+@pytest.mark.slow
 def test_a_header_that_trickles_in_is_late_all_the_same(tight: Server) -> None:
     began = time.monotonic()
     with wire(tight) as connection:

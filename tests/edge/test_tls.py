@@ -43,6 +43,7 @@ def said(server: Server, data: bytes) -> bytes:
         return answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hello", [b"", b"\x16", bytes.fromhex("160301020001")])
 def test_a_handshake_that_does_not_end_is_cut(secure: Server, hello: bytes) -> None:
     began = time.monotonic()

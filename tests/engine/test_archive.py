@@ -123,7 +123,7 @@ async def test_a_disk_that_takes_nothing_is_counted_and_nothing_else(tmp_path: P
     reel = broken.begin("stream", NOW)
     broken.add(reel, EVENT)
     assert not await broken.picture(reel, EVENT, b"jpeg", "7.jpg", {})
-    assert (broken.failures, broken.bytes, await broken.read(reel, EVENT)) == (1, 0, None)
+    assert (broken.failures, broken.bytes, await broken.read(reel, EVENT)) == (2, 0, None)
     await broken.expire()
     assert broken.of(EVENT) is reel  # its clip may still come
     reel.clip = "failed"

@@ -318,6 +318,7 @@ async def test_a_process_that_dies_in_a_job_costs_its_frame_and_is_replaced(plug
         assert hub.supervisors[0].restarts == 1
 
 
+@pytest.mark.slow
 async def test_a_process_killed_from_outside_is_replaced(plugin: Path) -> None:
     async with Hub(settings(plugins=[str(plugin)])).running() as hub:
         session = await hub.open_session(SessionRequest(analyzers=("tiny",)))

@@ -87,7 +87,7 @@ def test_libdatachannel_watches_what_libdatachannel_publishes(
         with watching(tmp_path / "out", server.url + opened["whep_url"]) as screen:
             eventually(lambda: max(screen.told("pictures"), default=0) >= 30)
             assert server.show(opened["stream_id"])["viewers"] == 1
-            assert {"result", "status"} <= set(screen.told("text"))
+            eventually(lambda: {"result", "status"} <= set(screen.told("text")))
             screen.end()
         camera.end()
     assert screen.told("deleted") == [200]

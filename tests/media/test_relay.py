@@ -171,7 +171,7 @@ def test_media_of_which_no_picture_comes_end() -> None:
     most = MOST_BEFORE // len(frame)
     with relayed() as ends:
         for _ in range(2):
-            for _ in range(most):
+            for _ in range(most - 1):  # the relay may count the last one after the picture
                 ends.camera.sendall(frame)
                 exactly(ends.libav, len(frame))
             ends.relay.seen()
