@@ -1,8 +1,9 @@
-"""20 RTSP cameras of 640x360 and 15 fps, analysed twice a second by `motion`, beside PyAV loops that decode all.
+"""20 RTSP cameras of 640x360 and 15 fps, analysed twice a second by `motion`, beside what decodes all and does no more.
 
-By turns the gateway pulls them, with everything it does about it, and a process with one loop a camera does nothing
-but decode. Told are CPU ms a second and camera of either, and of the gateway by process; how many of the wished results
-came, how old their pictures were when a viewer had them, and the longest time without one.
+By turns the gateway pulls them, with everything it does about it, and a process with one PyAV loop a camera, or one
+ffmpeg a camera (`--beside ffmpeg`), does nothing but decode. Told are CPU ms a second and camera of either, and of the
+gateway by process; how many of the wished results came, how old their pictures were when a viewer had them, and the
+longest time without one.
 
 The gateway's side has more to do: pictures are scaled and encoded, cross two processes, are looked at and told. It may
 leave out what it does not need; the loop decodes all.
@@ -18,8 +19,8 @@ import json
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -32,12 +33,13 @@ from bench import rtsp
 from bench.comparison import VOID
 from bench.cores import all_cores
 from bench.observer import wait_for
-from bench.plain_rtsp import plain
+from bench.plain_rtsp import Loops, ffmpeg, plain
 from bench.results import Heard, Viewers, viewers
 from bench.servers import Server, gateway
 from gateway.commands.table import table
 
 COUNT, WISHED_FPS = 20, 2.0
+BESIDE: dict[str, Callable[[Sequence[str]], AbstractContextManager[Loops]]] = {"pyav": plain, "ffmpeg": ffmpeg}
 LEAST_SHARE = 0.95
 ON_TIME_S, LEAST_ON_TIME = 0.5, 0.95
 SETTLE_S = 5.0  # for a GOP or two, from which the decoder's plan is made
@@ -84,14 +86,16 @@ def main() -> int:
         _server(urls) as server,
     ):
         for _ in range(chosen.rounds):
-            _ours(server, urls, chosen.seconds, found)
-            _theirs(urls, chosen.seconds, found)
+            _ours(server, urls, chosen, found)
+            _theirs(urls, chosen, found)
     return _report(found, chosen)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=COUNT, help="cameras")
+    parser.add_argument("--fps", type=float, default=WISHED_FPS, help="pictures a second that are analysed")
+    parser.add_argument("--beside", choices=BESIDE, default="pyav", help="what decodes all")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of one window")
     parser.add_argument("--rounds", type=int, default=3, help="windows of either side")
     parser.add_argument("--quick", action="store_true", help="one round of ten seconds")
@@ -113,14 +117,14 @@ def _server(urls: Sequence[str]) -> Iterator[Server]:
 # --- ours ------------------------------------------------------------------------------------------------------------
 
 
-def _ours(server: Server, urls: Sequence[str], seconds: float, found: Found) -> None:
-    wish = {"analyzers": [ANALYZER], "options": {ANALYZER: {"fps": WISHED_FPS}}}
+def _ours(server: Server, urls: Sequence[str], chosen: argparse.Namespace, found: Found) -> None:
+    wish = {"analyzers": [ANALYZER], "options": {ANALYZER: {"fps": chosen.fps}}}
     streams = [server.post("/stream/connect", {"stream_url": url, **wish}) for url in urls]
     ids = [stream["stream_id"] for stream in streams]
     with viewers(server.address, [stream["websocket_url"] for stream in streams], ANALYZER) as people:
         wait_for("all cameras to be online", lambda: _cameras(server, ids, "state") == {"online"}, 60.0)
         time.sleep(SETTLE_S)
-        _watch(server, people, seconds, found)
+        _watch(server, people, chosen, found)
     cameras = [_camera(server, each) for each in ids]
     found.fps += [camera["fps"] for camera in cameras]
     found.lost += sum(camera["attempts"] > 1 for camera in cameras)
@@ -128,14 +132,14 @@ def _ours(server: Server, urls: Sequence[str], seconds: float, found: Found) -> 
         server.delete(f"/stream/{each}")
 
 
-def _watch(server: Server, people: Viewers, seconds: float, found: Found) -> None:
+def _watch(server: Server, people: Viewers, chosen: argparse.Namespace, found: Found) -> None:
     people.take()
     before, began = _cpu(server), time.monotonic()
-    time.sleep(seconds)
+    time.sleep(chosen.seconds)
     after, took = _cpu(server), time.monotonic() - began
     heard = people.take()
     found.ours.append({role: (after[role] - before.get(role, 0.0)) / took for role in after})
-    found.wished += WISHED_FPS * took * len(heard)
+    found.wished += chosen.fps * took * len(heard)
     for each in heard:
         found.heard += each
         ats = [began, *(result.at for result in each), began + took]
@@ -165,12 +169,12 @@ def _cpu(server: Server) -> dict[str, float]:
 # --- theirs ----------------------------------------------------------------------------------------------------------
 
 
-def _theirs(urls: Sequence[str], seconds: float, found: Found) -> None:
-    with plain(urls) as loops:
+def _theirs(urls: Sequence[str], chosen: argparse.Namespace, found: Found) -> None:
+    with BESIDE[chosen.beside](urls) as loops:
         wait_for("all loops to decode", lambda: loops.read()[1] > 2 * rtsp.FPS * len(urls), 60.0)
         time.sleep(SETTLE_S)
         (cpu, pictures), began = loops.read(), time.monotonic()
-        time.sleep(seconds)
+        time.sleep(chosen.seconds)
         (cpu_then, pictures_then), took = loops.read(), time.monotonic() - began
     found.theirs.append((cpu_then - cpu) / took)
     found.fps.append((pictures_then - pictures) / took / len(urls))
@@ -196,7 +200,17 @@ def _report(found: Found, chosen: argparse.Namespace) -> int:
     ours = {role: round(median(spent[role] for spent in found.ours) * each, 2) for role in found.ours[0]}
     total, theirs = median(sum(spent.values()) for spent in found.ours) * each, median(found.theirs) * each
     ages = [1e3 * age for age in quantiles([one.age_s for one in found.heard], n=100)]
-    head = ["cameras", "ms/s a camera", "plain", "ratio", "share", "on time", "age p50 ms", "p99 ms", "longest gap s"]
+    head = [
+        "cameras",
+        "ms/s a camera",
+        chosen.beside,
+        "ratio",
+        "share",
+        "on time",
+        "age p50 ms",
+        "p99 ms",
+        "longest gap s",
+    ]
     shown = [f"{total:.2f}", f"{theirs:.2f}", f"{found.ratio:.2f}", f"{found.share:.3f}", f"{found.on_time:.3f}"]
     print(table(head, [[chosen.count, *shown, f"{ages[49]:.0f}", f"{ages[98]:.0f}", f"{max(found.gaps):.2f}"]]))
     for promise in broken:
@@ -207,8 +221,10 @@ def _report(found: Found, chosen: argparse.Namespace) -> int:
         "bench": "cameras",
         "void": void,
         "cameras": chosen.count,
+        "fps": chosen.fps,
+        "beside": chosen.beside,
         "cpu_ratio": round(found.ratio, 3),
-        "cpu_ms_a_camera": {"gateway": round(total, 2), "plain": round(theirs, 2), "by_process": ours},
+        "cpu_ms_a_camera": {"gateway": round(total, 2), chosen.beside: round(theirs, 2), "by_process": ours},
         "share": round(found.share, 4),
         "on_time": round(found.on_time, 4),
         "age_ms": {"p50": round(ages[49], 1), "p99": round(ages[98], 1)},
