@@ -7,13 +7,13 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from gateway.limits import Section
+from gateway.limits import Network, Section
 
 
 class Media(Section):
     """Sources that the gateway pulls: RTSP, HTTP, files, devices."""
 
-    networks: list[str] = Field(
+    networks: list[Network] = Field(
         [],
         description="Private networks that cameras are in, `192.168.1.0/24`. Public addresses need none; this machine,"
         " link-local and metadata addresses are never in one.",
@@ -58,13 +58,6 @@ class Media(Section):
     nice: int = Field(5, ge=0, le=19, description="Niceness of media children.")
     tls_verify: bool = Field(True, description="Refuse cameras whose certificate does not hold (rtsps, https).")
     tls_ca: Path | None = Field(None, description="Certificates that cameras' ones are checked against, a PEM file.")
-
-    @field_validator("networks")
-    @classmethod
-    def _check_networks(cls, value: list[str]) -> list[str]:
-        for item in value:
-            ipaddress.ip_network(item, strict=False)
-        return value
 
     @field_validator("endpoints")
     @classmethod

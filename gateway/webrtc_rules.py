@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from gateway.limits import Section
+from gateway.limits import IpAddress, Network, Section
 
 _SERVER = re.compile(r"(stuns?:[^\s<>?]+|turns?:[^\s<>?]+(\?transport=(udp|tcp))?)")
 
@@ -16,10 +15,10 @@ _SERVER = re.compile(r"(stuns?:[^\s<>?]+|turns?:[^\s<>?]+(\?transport=(udp|tcp))
 class Webrtc(Section):
     """WebRTC in (WHIP) and out (WHEP)."""
 
-    addresses: list[str] = Field(
+    addresses: list[IpAddress] = Field(
         [], description="Addresses of this machine that WebRTC uses; none named: all but loopback."
     )
-    hosts: list[str] = Field(
+    hosts: list[IpAddress] = Field(
         [],
         description="Addresses under which clients reach this machine from outside, told them besides its own:"
         " behind NAT with the ports forwarded, or in a container.",
@@ -35,7 +34,7 @@ class Webrtc(Section):
         None, description="Secret shared with the TURN servers: each client gets a user and password of its own."
     )
     turn_s: float = Field(86400.0, gt=0, description="How long such a user and password hold, in s.")
-    networks: list[str] = Field(
+    networks: list[Network] = Field(
         [],
         description="Private networks of clients, `192.168.1.0/24`: candidates there are tried from here too. Clients"
         " that reach this machine by themselves need none.",
@@ -56,20 +55,6 @@ class Webrtc(Section):
     )
     fps: float = Field(30.0, gt=0, le=1000, description="Pictures per second to WebRTC viewers, at most.")
     bitrate_kbps: int = Field(2000, ge=50, description="Bit rate of pictures to WebRTC viewers, in kbit/s.")
-
-    @field_validator("addresses", "hosts")
-    @classmethod
-    def _check_addresses(cls, value: list[str]) -> list[str]:
-        for item in value:
-            ipaddress.ip_address(item)
-        return value
-
-    @field_validator("networks")
-    @classmethod
-    def _check_networks(cls, value: list[str]) -> list[str]:
-        for item in value:
-            ipaddress.ip_network(item, strict=False)
-        return value
 
     @field_validator("ice_servers")
     @classmethod

@@ -17,6 +17,7 @@ import pytest
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket
 
+from tests.access.door import TOKEN
 from tests.browser.scripted import ScriptedGateway, serving
 from tests.chromium import PHONE, BareTab, opened
 from tests.proxy import Proxy, ProxyThread
@@ -56,6 +57,13 @@ def start(page: Any, base: str, query: str = "") -> str:
     page.get_by_role("button", name="Start").click()
     wait_for(page, "Live")
     return stream_of(page)
+
+
+def sign_in_and_start(page: Any, base: str) -> None:
+    page.goto(f"{base}/publish")
+    page.locator("input[name=token]").fill(TOKEN)
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Start").click()
 
 
 def stream_of(page: Any) -> str:
@@ -460,12 +468,8 @@ def test_a_restarted_gateway_gets_a_new_stream_and_the_page_says_so(phone: Any) 
 def test_where_credentials_are_needed_who_signed_in_publishes_and_who_has_the_link_watches(
     phone: Any, browser: Any, tmp_path: Path
 ) -> None:
-    token = "a-token-of-this-test-only"
-    with running(tmp_path / "required", url="", FRAMEGATE_AUTH_TOKEN=token) as gateway:
-        phone.goto(f"{gateway.url}/publish")
-        phone.locator("input[name=token]").fill(token)
-        phone.keyboard.press("Enter")
-        phone.get_by_role("button", name="Start").click()
+    with running(tmp_path / "required", url="", FRAMEGATE_AUTH_TOKEN=TOKEN) as gateway:
+        sign_in_and_start(phone, gateway.url)
         wait_for(phone, "Live")
         sends_on(phone)
         link = phone.get_attribute("#link", "href")

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.browser.test_publish import GONE, LOCKS, sends_on, start
+from tests.access.door import TOKEN
+from tests.browser.test_publish import GONE, LOCKS, sends_on, sign_in_and_start, start
 from tests.browser.test_viewer import left_of, moving_jpeg
 from tests.chromium import PHONE, BareTab, opened
 from tests.server import Server, eventually, running
@@ -264,12 +265,8 @@ def test_the_screen_stays_on_and_a_tab_that_slept_goes_on(browser: Any, gateway:
 def test_where_credentials_are_needed_the_page_and_the_link_work_by_webrtc(
     phone: Any, browser: Any, tmp_path: Path
 ) -> None:
-    token = "a-token-of-this-test-only"
-    with running(tmp_path / "required", url="", FRAMEGATE_AUTH_TOKEN=token) as gateway:
-        phone.goto(f"{gateway.url}/publish")
-        phone.locator("input[name=token]").fill(token)
-        phone.keyboard.press("Enter")
-        phone.get_by_role("button", name="Start").click()
+    with running(tmp_path / "required", url="", FRAMEGATE_AUTH_TOKEN=TOKEN) as gateway:
+        sign_in_and_start(phone, gateway.url)
         way(phone, "WebRTC")
         sends_on(phone)
         link = phone.get_attribute("#link", "href")

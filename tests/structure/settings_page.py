@@ -11,7 +11,7 @@ from dataclasses import fields
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -138,6 +138,8 @@ def _kind(kind: Any) -> str:
         return " or ".join(f"`{word}`" for word in arguments)
     if origin is UnionType:
         return " or ".join(_kind(part) for part in arguments if part is not type(None))
+    if origin is Annotated:
+        return _kind(arguments[0])
     if origin is list:
         return f"list of {_kind(arguments[0])}"
     if origin is dict:
