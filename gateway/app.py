@@ -89,7 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
     )
-    hub = app.state.hub = Hub(settings)
+    hub = app.state.hub = Hub(settings, serves_clips=True)
     app.state.connect = partial(camera_of, pool=hub.media, clock=hub.clock)
     app.state.calls = Calls(settings.webrtc, clock=hub.clock)
     app.state.downloads = Downloads(settings, partial(_renew, hub))

@@ -11,13 +11,14 @@ import logging
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import ClassVar
 
 from gateway.credentials import Credential
 from gateway.engine.admission import group_of
 from gateway.engine.session import Session
-from gateway.errors import AtCapacity, GatewayError, NotFound, TooFast
+from gateway.errors import AtCapacity, NotFound, TooFast
 from gateway.ice import Candidates
 from gateway.media.dial import own_addresses
 from gateway.media.messages import Shot, Told, Wish
@@ -68,12 +69,13 @@ class Call:
 
     def begin(self) -> None:
         """Take a place among the calls, and on the stream. Raises the `GatewayError` that says why there is none."""
+        self.session.check_live()  # it may have ended while the offer came
         self._calls.add(self)
-        try:
+        with ExitStack() as undo:  # whatever it is that goes wrong
+            undo.callback(self._calls.remove, self)
+            undo.callback(self.leave)
             self.join()
-        except GatewayError:
-            self._calls.remove(self)
-            raise
+            undo.pop_all()
         self.session.lease.join()
         self.session.changed.set()
         for credential in self.visitor.credentials:
@@ -82,11 +84,14 @@ class Call:
             self._alarm = asyncio.get_running_loop().call_later(self.visitor.left_s, self.revoked)
 
     def join(self) -> None:
-        """Be a publisher or a viewer of the session. Raises `GatewayError`."""
+        """Be a viewer of the session, or see that it can be published to. Raises `GatewayError`."""
         raise NotImplementedError
 
+    def take(self) -> None:
+        """Its offer has been answered: from now on it may displace another one. Raises `GatewayError`."""
+
     def leave(self) -> None:
-        """Be none any more."""
+        """Be neither any more."""
         raise NotImplementedError
 
     def end(self, why: str) -> None:

@@ -17,10 +17,12 @@ from pydantic import SecretStr
 from gateway.settings import Log
 
 BLANK = "***"
-# Our own tokens, what stands behind Authorization's schemes, and cookies; also within JSON and tracebacks.
+# Our own tokens, what stands behind Authorization's schemes, users and passwords of addresses, and cookies; also within
+# JSON and tracebacks.
 _SECRETS = re.compile(
     r"fg[a-z]_[A-Za-z0-9_-]{16,}"
     r"|(?i:(?<=bearer )|(?<=basic ))[A-Za-z0-9._~+/=-]{6,}"
+    r"|(?<=://)[^/\s\"]+(?=@)"
     r"|(?<=framegate_login=)[^;\s\"']+|(?<=framegate_link=)[^;\s\"']+"
 )
 # What would move a terminal's cursor or begin another line.

@@ -1,13 +1,13 @@
 """SDP of WebRTC peers, as far as the gateway has to understand it: pure text in, text out (RFC 8866, 8829, 8840).
 
 What is wrong with an offer is found here, before anything that speaks WebRTC sees it. What stays is passed on line by
-line; candidates are looked at by `gateway.ice`.
+line, and has to mean the same to whoever reads it next; candidates are looked at, and written anew, by `gateway.ice`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -24,14 +24,18 @@ H264_PROFILES = (0x42, 0x4D, 0x58, 0x64)  # baseline, main, extended, high: what
 SPOKEN = "H264 (to High profile) and VP8"
 
 Direction = Literal["in", "out"]  # of pictures, as the gateway sees them
-Keep = Callable[[str], bool]  # whether a candidate may be tried, by what follows `a=candidate:`
+# What is passed on of each candidate, by what follows `a=candidate:`; None: nothing.
+Keep = Callable[[Sequence[str]], Sequence[str | None]]
 
-_LINE = re.compile(r"[a-z]=[^\x00-\x1f\x7f]*")
+_CANDIDATE = "a=candidate:"
+_LINE = re.compile(r"[a-z]=[ -~]*")  # in others than ASCII are characters that end a line, or part words, for some
+_FOR_PEOPLE = re.compile(r"[si]=[^\x00-\x1f\x7f]*")
 _ICE = re.compile(r"[A-Za-z0-9+/]{4,256}")
 _ICE_PWD = re.compile(r"[A-Za-z0-9+/]{22,256}")
 _FINGERPRINT = re.compile(r"([A-Za-z0-9-]+) ((?:[0-9A-Fa-f]{2}:){19,63}[0-9A-Fa-f]{2})")
 _PORT = re.compile(r"[0-9]{1,5}(/[0-9]{1,5})?")
 _TOKEN = re.compile(r"[!#-'*+.0-9A-Z^-z{|}~-]{1,64}")
+_SINGLE = {"ice-ufrag": _ICE, "ice-pwd": _ICE_PWD, "setup": re.compile("[a-z]+"), "mid": _TOKEN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,8 @@ def read_offer(text: str, direction: Direction) -> Description:
     description = _read(text)
     for section in description.active:
         _check_section(section)
+    for section in description.sections:
+        _check_single(section)
     _check_bundle(description)
     _check_video(description, direction)
     return description
@@ -120,14 +126,17 @@ def _read(text: str) -> Description:
 
 
 def _lines(text: str) -> list[str]:
-    """Its lines; some clients end them with LF alone, some leave an empty one at the end. Raises `BadMessage`."""
+    """Its lines; some clients end them with LF alone, some leave an empty one at the end. Raises `BadMessage`.
+
+    All are printable ASCII, which is all that is needed: a name or title in another language becomes `-`.
+    """
     if text.count("\n") > MOST_LINES:
         raise BadOffer(f"the SDP has more than {MOST_LINES} lines")
     lines = text.rstrip("\r\n").replace("\r\n", "\n").split("\n")
     for number, line in enumerate(lines, 1):
-        if len(line) > LONGEST_LINE or not _LINE.fullmatch(line):
+        if len(line) > LONGEST_LINE or not (_LINE.fullmatch(line) or _FOR_PEOPLE.fullmatch(line)):
             raise BadMessage(f"line {number} is none of an SDP (RFC 8866)", code="bad_sdp")
-    return lines
+    return [line if line.isascii() else f"{line[:2]}-" for line in lines]
 
 
 def _attributes(lines: Collection[str]) -> list[tuple[str, str]]:
@@ -140,7 +149,7 @@ def _section(block: list[str], general: list[tuple[str, str]]) -> Section:
     if len(parts) < 4 or not _PORT.fullmatch(parts[1]):
         raise BadMessage("an m-line has a kind, a port, a protocol and formats (RFC 8866)", code="bad_sdp")
     kind, port, protocol, *formats = parts
-    own = _attributes(block[1:])
+    own = [(name, value) for name, value in _attributes(block[1:]) if name != "group"]  # groups are the session's
     names = {name for name, _ in own}
     if names.intersection(DIRECTIONS):
         names.update(DIRECTIONS)
@@ -173,19 +182,30 @@ def _check_section(section: Section) -> None:
         raise BadOffer("audio and video need rtcp-mux (RFC 9725)")
 
 
+def _check_single(section: Section) -> None:
+    """What one takes the first of and another the last, of media offered as nothing too. Raises `BadOffer`."""
+    for name, form in _SINGLE.items():
+        values = section.all(name)
+        if len(values) > 1 or not all(form.fullmatch(value) for value in values):
+            raise BadOffer(f"an m-line has one {name} at most, as RFC 8839, 8842 and 5888 write it")
+
+
 def _check_bundle(description: Description) -> None:
     """Raises `BadOffer` unless everything shares one transport."""
     kinds = [section.kind for section in description.active]
     for kind, most in MOST.items():
         if kinds.count(kind) > most:
             raise BadOffer(f"the offer has {kinds.count(kind)} of {kind}, {most} is the most (RFC 9725)")
+    groups = [value.split() for value in description.sections[0].all("group")]
+    bundle = next((group[1:] for group in groups if group[:1] == ["BUNDLE"]), [])  # of several the first counts
+    if bundle and bundle[0] not in [section.first("mid") for section in description.sections]:
+        raise BadOffer("a BUNDLE group begins with the mid of an m-line (RFC 9143)")
     if len(kinds) < 2:
         return
     mids = [section.first("mid") or "" for section in description.active]
     if len(set(mids)) < len(mids) or "" in mids:
         raise BadOffer("every m-line needs a mid of its own")
-    groups = [value.split() for value in description.sections[0].all("group")]
-    if not any(group[:1] == ["BUNDLE"] and set(mids) <= set(group[1:]) for group in groups):
+    if not set(mids) <= set(bundle):
         raise BadOffer("all media have to be in one BUNDLE group (RFC 9725)")
 
 
@@ -219,10 +239,19 @@ def _shown(name: str) -> str:
 
 
 def with_candidates(description: Description, keep: Keep) -> Description:
-    """Without the candidates that are not kept; the other lines as they are."""
-    lines = description.text.split("\r\n")
-    text = "\r\n".join(line for line in lines if not line.startswith("a=candidate:") or keep(line[12:]))
-    return replace(description, text=text)
+    """With what is kept of its candidates; the other lines as they are."""
+    return replace(description, text="\r\n".join(_sifted(description.text.split("\r\n"), keep)))
+
+
+def _sifted(lines: Sequence[str], keep: Keep) -> list[str]:
+    kept = iter(keep([line.removeprefix(_CANDIDATE) for line in lines if line.startswith(_CANDIDATE)]))
+    passed = []
+    for line in lines:
+        if not line.startswith(_CANDIDATE):
+            passed.append(line)
+        elif (candidate := next(kept)) is not None:
+            passed.append(_CANDIDATE + candidate)
+    return passed
 
 
 def read_fragment(text: str, ufrag: str, keep: Keep) -> str | None:
@@ -234,8 +263,8 @@ def read_fragment(text: str, ufrag: str, keep: Keep) -> str | None:
     names = {line[12:] for line in lines if line.startswith("a=ice-ufrag:")}
     if names - {ufrag}:
         raise BadOffer("ICE restarts are not supported: publish or watch anew", code="ice_restart")
-    kept = [line for line in lines if not line.startswith("a=candidate:") or keep(line[12:])]
-    news = [line for line in kept if line.startswith(("a=candidate:", "a=end-of-candidates"))]
+    kept = _sifted(lines, keep)
+    news = [line for line in kept if line.startswith((_CANDIDATE, "a=end-of-candidates"))]
     return "".join(f"{line}\r\n" for line in kept) if news else None
 
 

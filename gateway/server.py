@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 __all__ = ["Server", "bind", "make_server"]
 
 
-THREADS = 6
+THREADS, THREADS_S = 6, 10.0
 GOODBYE_S = 0.5  # for a client's end of TLS, when the server ends
 
 
@@ -149,9 +149,12 @@ def make_server(app: FastAPI, settings: Settings, *, tls: ssl.SSLContext | None 
 
 
 def _ready_threads() -> ThreadPoolExecutor:
-    """Threads that are there before the first client: asked for under pressure, one more might not be had."""
+    """Threads that are there before the first client: asked for under pressure, one more might not be had.
+
+    Raises `RuntimeError` if they cannot be had at all.
+    """
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="gateway")
-    all_there = threading.Barrier(THREADS + 1)
+    all_there = threading.Barrier(THREADS + 1, timeout=THREADS_S)
     for _ in range(THREADS):
         pool.submit(all_there.wait)
     all_there.wait()

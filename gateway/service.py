@@ -13,13 +13,14 @@ import logging
 import os
 import re
 import threading
+import weakref
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from gateway.engine.hub import SessionNumbers
 from gateway.engine.request import SessionRequest
 from gateway.errors import CameraExists, UnknownOption
 from gateway.media.sources import OURS, PORTS, Source, parse
@@ -93,6 +94,7 @@ class MultiCameraService:
         self._listener = Listener()
         self._lock = threading.RLock()
         self._running: _Run | None = None
+        _services.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -123,7 +125,8 @@ class MultiCameraService:
         """Begin to watch a camera, in the background; whether its source is there, `get_latest_stats` says.
 
         Raises at once for what a retry would not mend: `CameraExists`, `BadSource`, `UnknownOption` (device),
-        `WindowFailed` (render_enabled), `OSError` (preview_port).
+        `WindowFailed` (render_enabled), `OSError` (preview_port, or a home that cannot be made). `RuntimeError` in a
+        process that was forked off the service's, and while the script ends.
         """
         source = _source_of(config)
         device = device_of(config.device, self._settings.runtime)
@@ -145,7 +148,11 @@ class MultiCameraService:
                 config.render_enabled,
             )
             camera = ServiceCamera(order, run.post, self._settings)
-            run.runtime.spawn(lambda: camera.run(run.runtime))
+            try:
+                run.runtime.spawn(lambda: camera.run(run.runtime))
+            except Over:
+                camera.never()
+                raise
             run.cameras[config.camera_id] = camera
 
     def stop_camera(self, camera_id: str) -> None:
@@ -248,24 +255,24 @@ def _stop_everything() -> None:
 threading._register_atexit(_stop_everything)  # type: ignore[attr-defined]
 
 
+# --- a fork ----------------------------------------------------------------------------------------------------------
+
+_numbers = SessionNumbers()  # of all cameras that this process starts
+_services: weakref.WeakSet[MultiCameraService] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    """In a new process: who held a lock may not be there to let it go."""
+    _numbers.lock = threading.Lock()
+    for service in list(_services):
+        service._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 # --- what a config means ---------------------------------------------------------------------------------------------
-
-
-class _Numbers:
-    """`S_2026_02_03_0001`: the day (UTC), and the how-manieth camera of this process was started on it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._day, self._count = date.min, 0
-
-    def next(self) -> str:
-        with self._lock:
-            today = datetime.now(UTC).date()
-            self._day, self._count = today, self._count + 1 if today == self._day else 1
-            return f"S_{today:%Y_%m_%d}_{self._count:04}"
-
-
-_numbers = _Numbers()
 
 
 def _source_of(config: CameraConfig) -> Source:

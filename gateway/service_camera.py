@@ -98,9 +98,13 @@ class ServiceCamera:
             log.exception("camera %s: broke", self.order.camera_id)
             self._fail(AtCapacity("this is our bug; the log has it", code="internal"))
         finally:
-            if self.order.listener is not None:
-                self.order.listener.close()
-            self._gone.set()
+            self.never()
+
+    def never(self) -> None:
+        """Nothing of it is left, or it was never begun."""
+        if self.order.listener is not None:
+            self.order.listener.close()
+        self._gone.set()
 
     def end(self) -> None:
         self._over.set()
@@ -124,10 +128,8 @@ class ServiceCamera:
                 if server is None and self.order.listener is not None:
                     server = preview(self.order.camera_id, hub, self._settings, self._session_soon)
                     serving = tasks.create_task(server.serve(sockets=[self.order.listener]))
+                await self._check_connector(hub)
                 session = await hub.open_session(self.order.request)
-                if (reader := self.order.source.connector) and reader not in hub.connectors():
-                    session.end("no_connector")
-                    raise BadSource(f"no connector reads {reader}:", code="source_scheme")
             except GatewayError as error:
                 await self._wait_after(error)
             else:
@@ -135,6 +137,12 @@ class ServiceCamera:
         if server is not None and serving is not None:
             server.should_exit = True
             await serving
+
+    async def _check_connector(self, hub: Hub) -> None:
+        """Raises `BadSource` if no plugin reads its source, and `AtCapacity` while one may still come."""
+        await hub.introduced()
+        if (reader := self.order.source.connector) and reader not in hub.connectors():
+            raise hub.unless_early(BadSource(f"no connector reads {reader}:", code="source_scheme"))
 
     async def _wait_after(self, error: GatewayError) -> None:
         """Nothing but the lack of room passes by itself: an analyzer or option there is not stays wrong."""

@@ -30,8 +30,11 @@ LOOK_S = 0.5  # how often a caller looks whether the thread it waits for is stil
 DeviceName = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
 
 
-class Over(Exception):
+class Over(RuntimeError):
     """The runtime has ended, or is about to."""
+
+    def __init__(self) -> None:
+        super().__init__("the service has ended, or is about to")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +70,8 @@ def _may_have_gpu() -> bool:
 
 
 def _settings_for(device: Device, settings: Settings) -> Settings:
-    """Clips are fetched over HTTP, which nobody serves here, so none are made."""
     runtime = settings.runtime.model_copy(update={"device": device.name, "gpu": device.gpu})
-    clips = settings.clips.model_copy(update={"on": False})
-    return settings.model_copy(update={"runtime": runtime, "clips": clips, "port": 0})
+    return settings.model_copy(update={"runtime": runtime, "port": 0})
 
 
 async def _settle(answer: concurrent.futures.Future[T], work: Callable[[], Coroutine[Any, Any, T]]) -> None:
@@ -91,6 +92,7 @@ class Runtime:
         self._settings = settings
         self._pid = os.getpid()
         self._ready = threading.Event()
+        self._failure: Exception | None = None  # it never got ready
         self._thread = threading.Thread(target=self._run, name="framegate", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._over = asyncio.Event()
@@ -107,8 +109,11 @@ class Runtime:
         return self._pid == os.getpid() and self._thread.is_alive()
 
     def start(self) -> None:
+        """Raises what keeps the thread from its work: `OSError` if the settings' `home` cannot be made."""
         self._thread.start()
         self._ready.wait()
+        if self._failure is not None:
+            raise self._failure
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Begin something that goes on until it is told to end; `stop` waits for it. Raises `Over`."""
@@ -118,16 +123,13 @@ class Runtime:
         """Wait for something that is done on the loop; what it raises, this raises. Raises `Over` too."""
         answer: concurrent.futures.Future[T] = concurrent.futures.Future()
         self._later(lambda: self._begin(_settle(answer, work)) or answer.cancel())
-        while True:
-            try:
-                return answer.result(LOOK_S)
-            except concurrent.futures.CancelledError:
-                raise Over from None
-            except concurrent.futures.TimeoutError:
-                if answer.done() and not answer.cancelled():
-                    raise  # the work's own
-                if not self.alive:
-                    raise Over from None
+        while not concurrent.futures.wait([answer], LOOK_S).done:
+            if not self.alive and not answer.done():
+                raise Over
+        try:
+            return answer.result()
+        except concurrent.futures.CancelledError:
+            raise Over from None
 
     def stop(self, within_s: float) -> bool:
         """Have everything end and wait for it; whether it did in time. Any number of threads may call this."""
@@ -181,8 +183,11 @@ class Runtime:
     def _run(self) -> None:
         try:
             asyncio.run(self._live())
-        except Exception:
-            log.exception("the service broke; its cameras have stopped")
+        except Exception as error:
+            if self._ready.is_set():
+                log.exception("the service broke; its cameras have stopped")
+            else:
+                self._failure = error
         finally:
             self._ready.set()
 

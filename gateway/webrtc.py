@@ -81,15 +81,24 @@ async def meet(request: Request, call: Call, *, channel: str = "") -> Response:
     call.ufrag = offer.ufrag
     call.begin()
     rules = call.session.settings.webrtc
-    servers = tuple(IceServer(url) for url in rules.ice_servers if url.startswith("stun:"))
+    servers = tuple(map(IceServer, rules.asked))
+    answer = None
     try:
-        call.peer = await _connected(hub_of(request).media, Offer(call.direction, offer.text, channel, servers), call)
+        answer = await _answer(hub_of(request).media, Offer(call.direction, offer.text, channel, servers), call)
+    finally:
+        if answer is None:
+            call.end("its offer was not answered")
+    return _answered(request, call, answer)
+
+
+async def _answer(media: MediaPool, offer: Offer, call: Call) -> str:
+    """Raises the `GatewayError` that says why there is none. Nobody loses his place to an offer that has none."""
+    try:
+        call.peer = peer = await _connected(media, offer, call)
     except SourceError as error:
         raise _refusal(error, call) from None
-    finally:
-        if call.peer is None:
-            call.end("its offer was not answered")
-    return _answered(request, call, call.peer.answer)
+    call.take()
+    return peer.answer
 
 
 async def _connected(media: MediaPool, offer: Offer, call: Call) -> Peer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Self
 
@@ -9,7 +10,10 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from gateway.limits import IpAddress, Network, Section
 
-_SERVER = re.compile(r"(stuns?:[^\s<>?]+|turns?:[^\s<>?]+(\?transport=(udp|tcp))?)")
+_SERVER = re.compile(  # RFC 7064, 7065
+    r"(stuns?|(?P<turn>turns?)):(\[(?P<literal>[0-9A-Fa-f:.]+)\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?"
+    r"(?(turn)(\?transport=(udp|tcp))?)"
+)
 
 
 class Webrtc(Section):
@@ -60,7 +64,7 @@ class Webrtc(Section):
     @classmethod
     def _check_servers(cls, value: list[str]) -> list[str]:
         for item in value:
-            if not _SERVER.fullmatch(item):
+            if not _is_server(item):
                 raise ValueError(f"{item}: expected stun:host:port, or turn:host:port?transport=udp")
         return value
 
@@ -69,3 +73,19 @@ class Webrtc(Section):
         if bool(self.port_min) != bool(self.port_max) or self.port_min > self.port_max:
             raise ValueError("port_min and port_max are a range, or both 0")
         return self
+
+    @property
+    def asked(self) -> list[str]:
+        """The servers that tell this machine its address outside: STUN, and by IPv4, which alone is ever translated."""
+        return [item for item in self.ice_servers if item.startswith("stun:") and "[" not in item]
+
+
+def _is_server(text: str) -> bool:
+    match = _SERVER.fullmatch(text)
+    if match is None or not 1 <= int(match["port"] or 1) <= 65535:
+        return False
+    try:
+        ipaddress.IPv6Address(match["literal"] or "::")
+    except ValueError:
+        return False
+    return True

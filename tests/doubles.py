@@ -273,7 +273,8 @@ async def engine(*workers: FakeWorker, painter: Painter | None = None, **values:
     def make(name: str, setup: WorkerSetup) -> Worker:
         return by_name[setup.plugins[0].name]
 
-    hub = Hub(settings(plugins=[f"{name}.py" for name in by_name], **values), clock=now, make_worker=make)
+    rules = settings(plugins=[f"{name}.py" for name in by_name], **values)
+    hub = Hub(rules, clock=now, make_worker=make, serves_clips="clips" in values)
     hub.painter = painter or FakePainter()
     async with hub.running():
         yield hub
@@ -340,8 +341,8 @@ class FakePublisher:
     """Somebody who sends frames and is told when another one takes over."""
 
     token: str = "secret"
-    listens: bool = False
     displacements: int = 0
+    asked_for_few: bool = False
 
     def displaced(self) -> None:
         self.displacements += 1

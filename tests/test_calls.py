@@ -12,7 +12,7 @@ from gateway.connectors.whip import WhipPublisher
 from gateway.credentials import Credential
 from gateway.engine.picture import Variant
 from gateway.engine.session import Session
-from gateway.errors import AtCapacity, NotFound, SecondPublisher, TooFast
+from gateway.errors import AtCapacity, NotFound, SecondPublisher, SessionEnded, TooFast
 from gateway.media.messages import Told
 from gateway.sinks.whep import WhepViewer
 from gateway.webrtc_rules import Webrtc
@@ -29,6 +29,7 @@ def calls(**rules: Any) -> Calls:
 def publisher(session: Session, among: Calls, visitor: Visitor = HERE, **more: Any) -> WhipPublisher:
     call = WhipPublisher(session, visitor, among, **more)
     call.begin()
+    call.take()
     return call
 
 
@@ -66,6 +67,55 @@ async def test_a_call_that_is_refused_a_place_on_the_stream_takes_none_among_the
         assert (len(all_calls), session.lease.clients) == (0, 1)
         publisher(session, all_calls, resume="theirs")
         assert (len(all_calls), session.lease.clients) == (1, 2)
+
+
+@pytest.mark.parametrize("begin", [publisher, viewer])
+def test_a_call_whose_offer_was_complete_when_the_stream_had_ended_is_told_so_and_takes_no_place(begin: Any) -> None:
+    @simulated
+    async def run() -> None:
+        async with engine() as hub:
+            session, all_calls = await stream(hub), calls()
+            await hub.end(session.id)
+            with pytest.raises(SessionEnded) as ended:
+                begin(session, all_calls)
+            assert (ended.value.reason, len(all_calls), session.lease.clients) == ("deleted", 0, 1)
+
+    run()
+
+
+class Broken(WhepViewer):
+    """A viewer that never gets to run."""
+
+    def join(self) -> None:
+        super().join()
+        raise RuntimeError("a defect")
+
+
+@simulated
+async def test_a_call_that_cannot_begin_takes_no_place_whatever_the_reason() -> None:
+    async with engine() as hub:
+        session, all_calls = await stream(hub), calls()
+        with pytest.raises(RuntimeError, match="a defect"):
+            Broken(session, HERE, all_calls, Variant()).begin()
+        assert (len(all_calls), session.lease.clients, session.viewers) == (0, 1, 0)
+
+
+@simulated
+async def test_a_place_is_taken_from_a_silent_publisher_only_when_the_newcomers_offer_has_been_answered() -> None:
+    async with engine() as hub:
+        session, all_calls, silent = await stream(hub), calls(), FakePublisher()
+        session.claim(silent)
+        await asyncio.sleep(3)
+        refused, first, second = (WhipPublisher(session, HERE, all_calls) for _ in range(3))
+        for call in (refused, first, second):
+            call.begin()
+        refused.end("its offer was not answered")
+        assert (silent.displacements, session.status()["publishers"]) == (0, 1)
+        first.take()
+        assert (silent.displacements, first.over) == (1, False)
+        with pytest.raises(SecondPublisher):
+            second.take()
+        assert not first.over
 
 
 @pytest.mark.parametrize("begin", [publisher, viewer])
@@ -122,6 +172,8 @@ async def test_of_a_publisher_as_much_is_wished_as_somebody_wants() -> None:
         session.audience.leave(watching)
         hub.change(session.id, session.request.changed({"analyzers": ("slow",), "options": {"slow": {"fps": 3}}}))
         assert call.wished(1).fps == 3.0
+        hub.change(session.id, session.request.changed({"options": {"slow": {"fps": 0.2}}}))
+        assert call.wished(1).fps == 1.0  # or whoever looks so seldom would let it seem silent
     async with engine(FakeWorker(FakeAnalyzer("slow")), clips={"on": True, "fps": 5.0}) as hub:
         session = await stream(hub, "slow", options={"slow": {"fps": 3}})
         assert publisher(session, calls()).wished(1).fps == 5.0
@@ -132,6 +184,7 @@ async def test_a_publisher_that_is_displaced_is_over_and_an_ended_stream_is_told
     async with engine() as hub:
         session, all_calls = await stream(hub), calls()
         call, told = publisher(session, all_calls), listener(session)
+        await asyncio.sleep(2.1)
         session.claim(FakePublisher())  # it has sent nothing
         assert call.over
         await hub.end(session.id)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiortc.rtcicetransport import RTCIceCandidate
+from aiortc.sdp import SessionDescription, candidate_from_sdp
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from gateway.errors import BadMessage, BadOffer, GatewayError, NoCommonCodec, StaleTag
+from gateway.ice import Candidates
 from gateway.sdp import check_tag, read_fragment, read_offer, with_candidates
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "offers.json").read_text())["vectors"]
@@ -19,12 +26,12 @@ OBS = VECTORS[0]["sdp"]
 VIEWER = VECTORS[-1]["sdp"]
 
 
-def everything(candidate: str) -> bool:
-    return True
+def everything(candidates: Sequence[str]) -> Sequence[str]:
+    return candidates
 
 
-def nothing(candidate: str) -> bool:
-    return False
+def nothing(candidates: Sequence[str]) -> list[None]:
+    return [None] * len(candidates)
 
 
 def refusal(sdp: str, direction: Any = "in") -> tuple[int, str, str]:
@@ -122,6 +129,27 @@ def test_what_is_no_sdp_is_a_bad_message(text: str) -> None:
         ),
         (changed("a=mid:1", "a=mid:0"), "every m-line needs a mid of its own"),
         (changed("a=mid:1", "a=mid:" + "1" * 65), "a mid is a token of at most 64 characters"),
+        (
+            changed("a=mid:1", "a=mid:1\r\na=mid:2"),
+            "an m-line has one mid at most, as RFC 8839, 8842 and 5888 write it",
+        ),
+        (
+            changed("a=ice-pwd:", f"a=ice-ufrag:{'u' * 300}\r\na=ice-pwd:", times=1),
+            "an m-line has one ice-ufrag at most, as RFC 8839, 8842 and 5888 write it",
+        ),
+        (
+            re.sub(r"m=audio \d+ ", "m=audio 0 ", changed("a=ice-ufrag:", "a=ice-ufrag:!", times=1)),
+            "an m-line has one ice-ufrag at most, as RFC 8839, 8842 and 5888 write it",
+        ),
+        (changed("BUNDLE 0 1", "BUNDLE x 0 1"), "a BUNDLE group begins with the mid of an m-line (RFC 9143)"),
+        (
+            changed("a=group:BUNDLE 0 1", "a=group:BUNDLE 0\r\na=group:BUNDLE 0 1"),
+            "all media have to be in one BUNDLE group (RFC 9725)",
+        ),
+        (
+            changed("a=mid:0", "a=mid:0\r\na=group:BUNDLE 0 1", without("a=group:BUNDLE")),
+            "all media have to be in one BUNDLE group (RFC 9725)",
+        ),
         (changed("BUNDLE 0 1", "BUNDLE 0"), "all media have to be in one BUNDLE group (RFC 9725)"),
         (without("a=group:BUNDLE"), "all media have to be in one BUNDLE group (RFC 9725)"),
         (changed("m=audio", "m=video"), "the offer has 2 of video, 1 is the most (RFC 9725)"),
@@ -175,6 +203,105 @@ def test_a_thousand_bad_offers_hold_up_nobody() -> None:
             read_offer(sdp + "a=\x00\r\n", "in")
         slowest = max(slowest, time.thread_time() - began)
     assert slowest < 0.05
+
+
+# --- lines that some read otherwise -----------------------------------------------------------------------------------
+
+BREAKS = ("\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")  # to `str.splitlines`, besides LF
+SPACES = ("\t", "\x1f", "\xa0", "\u1680", "\u2003", "\u202f", "\u3000")  # to `str.split`
+
+
+@pytest.mark.parametrize("character", [*BREAKS, *SPACES, "\xe9", "\ufeff"], ids=repr)
+def test_a_line_with_anything_but_printable_ascii_is_refused(character: str) -> None:
+    hidden = f"a=x:{character}a=candidate:1 1 udp 1 169.254.169.254 53 typ host\r\n"
+    with pytest.raises(BadMessage) as caught:
+        read_offer(OBS + hidden, "in")
+    assert (caught.value.status, caught.value.code) == (400, "bad_sdp")
+    with pytest.raises(BadMessage):
+        read_fragment(FRAGMENT.format("AjxB") + hidden, "AjxB", everything)
+
+
+def test_but_a_name_or_title_in_another_language_is_left_out() -> None:
+    named = changed("s=-", "s=Kamera \xfcber der T\xfcr\u2028a=x", changed("a=mid:0", "a=mid:0\r\ni=\u8138"))
+    assert read_offer(named, "in").text == changed("a=mid:0", "a=mid:0\r\ni=-")
+    assert "\r\ns=- \r\n" in read_offer(changed("s=-", "s=- "), "in").text
+
+
+def words(*usual: str, strange: Sequence[str] = (), one_in: int = 16) -> st.SearchStrategy[str]:
+    """Something strange one time in so many."""
+    return st.sampled_from([*usual * (len(strange) * one_in // len(usual) or 1), *strange])
+
+
+between = words(" ", strange=["  ", *SPACES], one_in=60)
+fields = [
+    words("1", strange=["", "1\xa01\xa0udp\xa01\xa010.0.0.5\xa02000\xa0typ\xa0host"]),
+    words("1", strange=["2", "01", "\u0661", "+1"]),
+    words("udp", "UDP", strange=["tcp", "1"]),
+    words("1", "2130706431", strange=["+1", "1_0", "\u0661"]),
+    words("8.8.8.8", "::ffff:8.8.8.8", strange=["10.0.0.5", "169.254.169.254", "fec0::1", "a.b"], one_in=3),
+    words("9999", "09999", strange=["53", "0053", "+53", "5_3", "\u0665\u0663", "99999"], one_in=6),
+    words("typ"),
+    words("host", "srflx", strange=["prflx"]),
+    words("", "raddr", strange=["a=candidate:1"]),
+]
+named = st.tuples(*(part for field in fields for part in (field, between))).map("".join)
+starts = words(
+    "a=candidate:",
+    "a=candidate:",
+    "a=x:",
+    strange=["a=Candidate:", "a= candidate:", "a=candidate :", "a=candidate", "s=", "i=", "m=", ""],
+    one_in=4,
+)
+ends = words("\r\n", "\n", strange=BREAKS[-3:], one_in=4)
+smuggled = st.lists(st.tuples(starts, named, ends).map("".join), min_size=1, max_size=4).map("".join)
+
+
+class Kept:
+    """What `Candidates` passed on."""
+
+    def __init__(self) -> None:
+        self._candidates = Candidates(networks=[], most=1000)
+        self.ends: set[tuple[str, int]] = set()
+
+    def keep(self, values: Sequence[str]) -> list[str | None]:
+        passed = self._candidates.keep(values)
+        read = [candidate_from_sdp(value) for value in passed if value is not None]
+        self.ends.update((candidate.ip, candidate.port) for candidate in read)
+        return passed
+
+    def check(self, found: Sequence[RTCIceCandidate]) -> None:
+        assert {(candidate.ip, candidate.port) for candidate in found} <= self.ends
+        for candidate in found:
+            assert ipaddress.ip_address(candidate.ip).is_global
+            assert 1024 <= candidate.port <= 65535
+
+
+@settings(max_examples=300, deadline=None)
+@given(smuggled, st.sampled_from(["s=", "a=group", "m=audio", "a=mid:0", "m=video", "a=mid:1"]))
+@example("a=x:\u2028a=candidate:1 1 udp 1 169.254.169.254 53 typ host\r\n", "a=mid:0")
+@example("i=x\u2029a=candidate:1 1 udp 1 169.254.169.254 53 typ host\r\n", "a=mid:0")
+@example("a=candidate:x\xa01\xa0udp\xa01\xa010.0.0.5\xa053\xa0typ\xa0host 1 udp 1 8.8.8.8 9999 typ host\r\n", "a=mid:0")
+def test_no_parser_finds_a_candidate_that_was_not_kept(lines: str, before: str) -> None:
+    kept = Kept()
+    try:
+        offer = with_candidates(read_offer(changed(before, lines + before, times=1), "in"), kept.keep)
+    except GatewayError:
+        return
+    found = [candidate for media in SessionDescription.parse(offer.text).media for candidate in media.ice_candidates]
+    kept.check(found)
+
+
+@settings(max_examples=300, deadline=None)
+@given(smuggled)
+@example("a=x:\u2028a=candidate:1 1 udp 1 169.254.169.254 53 typ host\r\n")
+def test_nor_one_in_a_fragment(lines: str) -> None:
+    kept = Kept()
+    try:
+        fragment = read_fragment(FRAGMENT.format("AjxB") + lines, "AjxB", kept.keep) or ""
+    except GatewayError:
+        return
+    found = [line.partition(":")[2] for line in fragment.splitlines() if line.startswith("a=candidate:")]
+    kept.check([candidate_from_sdp(value) for value in found])
 
 
 # --- candidates and fragments ----------------------------------------------------------------------------------------

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import logging
+import os
 import re
+import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +22,11 @@ from gateway.errors import BadSource, CameraExists, UnknownOption, WindowFailed
 from gateway.jpeg import read_header
 from gateway.service import CameraConfig, MultiCameraService
 from gateway.service_courier import Courier, Delivery, Listener, event_for_callback
-from gateway.service_runtime import Device, device_of
-from gateway.settings import Runtime
+from gateway.service_runtime import Device, Over, Runtime, device_of
+from gateway.settings import Runtime as RuntimeSettings
 from tests.media.pulling import free_port
 from tests.media.web_camera import web_camera
-from tests.pictures import colour_of
+from tests.pictures import colour_of, picture
 from tests.service_script import clip, settings, until
 
 KEYS = {"camera_id", "faces", "ids", "bags", "owned", "session_id"}
@@ -169,6 +172,21 @@ def test_an_analyzer_or_connector_there_is_not_is_told(
     service.stop_camera("astray")
 
 
+@pytest.mark.slow
+def test_a_camera_of_a_connector_that_imports_slowly_waits_for_it(tmp_path: Path) -> None:
+    plugin = tmp_path / "slow_stills.py"
+    example = Path(__file__).parents[1] / "examples/framegate-stills/framegate_stills.py"
+    plugin.write_text(f"import time\ntime.sleep(14)\n{example.read_text()}")
+    (tmp_path / "1.jpg").write_bytes(picture("red"))
+    chosen = {"plugins": [str(plugin)], "plugin_permissions": {"slow_stills": ["files"]}}
+    with MultiCameraService(settings(tmp_path / "home").model_copy(update=chosen)) as service:
+        service.start_camera(CameraConfig("patient", f"stills:{tmp_path}", analyzers=()))
+        until(lambda: stats(service, "patient")["error"])
+        told = stats(service, "patient")
+        assert (told["state"], told["error_code"]) == ("waiting", "starting")
+        assert colour_of(pictured(service, "patient")) == "red"
+
+
 # --- events ----------------------------------------------------------------------------------------------------------
 
 
@@ -215,6 +233,8 @@ def test_a_callback_may_stop_its_camera(service: MultiCameraService) -> None:
     seen: list[object] = []
 
     def callback(camera_id: str, events: list[dict[str, Any]]) -> None:
+        if camera_id != "brief":  # heard late, of a test before
+            return
         seen.append(service.get_latest_stats(camera_id) is not None)
         service.stop_camera(camera_id)
         seen.append(service.get_latest_stats(camera_id))
@@ -375,7 +395,7 @@ def test_a_device_is_what_analyzers_know(
     text: str | None, gpu: bool, device: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.service_runtime._may_have_gpu", lambda: gpu)
-    assert device_of(text, Runtime()) == device
+    assert device_of(text, RuntimeSettings()) == device
 
 
 def test_wrong_settings_are_a_value_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,6 +410,94 @@ def test_a_service_that_started_nothing_has_nothing_to_stop(tmp_path: Path) -> N
     service.stop_all()
     assert (service.get_latest_jpeg("none"), service.get_latest_stats("none"), service.camera_ids) == (None, None, [])
     assert not (tmp_path / "home").exists()
+
+
+def test_what_the_work_raises_is_raised_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that is done just when its caller looks whether the thread is still there has not timed out."""
+    runtime = Runtime(settings(tmp_path))
+    runtime.start()
+
+    async def late() -> int:
+        return 7
+
+    class Looked(concurrent.futures.Future[int]):
+        def result(self, timeout: float | None = None) -> int:
+            if timeout is None:
+                return super().result()
+            concurrent.futures.wait([self])
+            raise concurrent.futures.TimeoutError
+
+    async def own() -> None:
+        raise TimeoutError("its own")
+
+    try:
+        with pytest.raises(TimeoutError, match="its own"):
+            runtime.call(own)
+        monkeypatch.setattr(concurrent.futures, "Future", Looked)
+        assert runtime.call(late) == 7
+    finally:
+        runtime.stop(10)
+
+
+def test_a_home_that_cannot_be_made_is_an_error_of_the_first_camera(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    service = MultiCameraService(settings(tmp_path / "file" / "home"))
+    for _ in range(2):
+        with pytest.raises(NotADirectoryError):
+            service.start_camera(CameraConfig("homeless", "demo:"))
+    assert service.camera_ids == []
+    service.stop_all()
+
+
+def test_a_camera_that_comes_while_everything_ends_is_refused_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = MultiCameraService(settings(tmp_path))
+    service.start_camera(CameraConfig("first", "demo:", analyzers=()))
+    run = service._running
+    assert run is not None
+    port = free_port()
+
+    def ended(_: object) -> None:
+        raise Over
+
+    monkeypatch.setattr(run.runtime, "spawn", ended)
+    with pytest.raises(RuntimeError, match="the service has ended, or is about to"):
+        service.start_camera(CameraConfig("late", "demo:", preview_port=port))
+    assert service.camera_ids == ["first"]
+    socket.create_server(("127.0.0.1", port)).close()
+    service.stop_all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_in_a_forked_process_nothing_waits_for_a_thread_that_stayed_behind(tmp_path: Path) -> None:
+    service = MultiCameraService(settings(tmp_path))
+    with service._lock, service_module._numbers.lock:
+        forking = threading.Thread(target=lambda: codes.append(in_child(lambda: used(service))))
+        codes: list[int] = []
+        forking.start()
+        forking.join()
+    assert codes == [0]
+
+
+def used(service: MultiCameraService) -> None:
+    service.stop_camera("none")
+    service.stop_all()
+    assert (service.get_latest_jpeg("none"), service.get_latest_stats("none"), service.camera_ids) == (None, None, [])
+    assert service_module._numbers.next()
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """How a forked process ends that does this: 0 if well and within 5 s."""
+    if (pid := os.fork()) == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(5)
+        try:
+            work()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 # --- the end, and several threads ------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from gateway.api.streams import StreamRequest, describe_access, open_stream
 from gateway.engine.connectors import ConnectorManifest
+from gateway.engine.hub import Hub
 from gateway.engine.place import Camera
 from gateway.engine.session import Session
 from gateway.errors import BadSource, NotFound
@@ -65,11 +66,11 @@ async def connect(request: Request, wish: ConnectRequest) -> dict[str, Any]:
 
 
 async def _checked(request: Request, wish: ConnectRequest, url: object) -> Source:
-    """What is to be pulled, if it may be. Raises `BadSource`."""
+    """What is to be pulled, if it may be. Raises `BadSource`, and `AtCapacity` while a plugin may still bring it."""
     hub = hub_of(request)
     admin = caller_of(request.scope).may("admin")
     await hub.introduced()
-    source = replace(parse(url, hub.connectors()), udp=wish.transport == "udp", loop=wish.loop)
+    source = replace(_parsed(url, hub), udp=wish.transport == "udp", loop=wish.loop)
     if source.connector:
         _check_connector(hub.connectors()[source.connector][0], admin=admin)
     elif source.local:
@@ -77,6 +78,15 @@ async def _checked(request: Request, wish: ConnectRequest, url: object) -> Sourc
     elif source.host:
         await _check_address(source, hub.settings)
     return source
+
+
+def _parsed(url: object, hub: Hub) -> Source:
+    try:
+        return parse(url, hub.connectors())
+    except BadSource as error:
+        if error.code == "source_scheme" and isinstance(url, str):
+            raise hub.unless_early(error) from None
+        raise
 
 
 @router.post("/stream/{stream_id}/start", summary="Pull its camera again")

@@ -28,7 +28,7 @@ router = APIRouter(tags=["streams"])
 class HttpPublisher:
     """Whoever posts to a stream, for as long as the request lasts."""
 
-    listens = False
+    asked_for_few = False
 
     def __init__(self) -> None:
         self.token = secrets.token_urlsafe(16)

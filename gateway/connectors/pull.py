@@ -19,13 +19,12 @@ from gateway.media.worker import Feed
 
 log = logging.getLogger(__name__)
 
+LEAST_FPS = 1.0  # while anybody looks: the stream would seem stale
 State = CameraState | Literal["stopped"]
 
 
 class Pull:
     """One pulled source for one session. It holds the session's lease as a client does, until the source has ended."""
-
-    listens = False
 
     def __init__(self, session: Session, source: Source, *, pool: MediaPool, clock: Callable[[], float]) -> None:
         self.token = secrets.token_urlsafe(16)
@@ -41,6 +40,11 @@ class Pull:
         self._joined = False
         self._out_since: float | None = None  # it gave no picture after that
         self._missed: str | None = None  # the error that the open event `camera_lost` was told with
+
+    @property
+    def asked_for_few(self) -> bool:
+        """It is there, though nobody may look, and its keyframes be far between."""
+        return self.state == "online"
 
     # --- what people do ----------------------------------------------------------------------------------------------
 
@@ -142,7 +146,7 @@ class Pull:
         paces = [] if session.lineup.paused else [stage.terms.fps or most for stage in session.stages]
         if session.audience.picture_viewers():
             paces.append(most)
-        fps = min(most, max(paces, default=most))
+        fps = min(most, max([LEAST_FPS, *paces])) if paces else most
         return Wish(number, fps=fps, side=media.side, wanted=bool(paces), packets=session.recorder.wanted)
 
     def _miss(self) -> None:

@@ -58,7 +58,7 @@ class TwofoldPull(Pull):
             self._told_of_next = told
 
     def wish(self, number: int) -> Wish | None:
-        if self._feed is not None and number == self._feed.number:
+        if self._session.reason is None and self._feed is not None and number == self._feed.number:
             self._choose()
         return super().wish(number)
 

@@ -68,7 +68,7 @@ class StreamSocket:
 class StreamClient:
     """One connection: a subscriber of its session, and its publisher once it sends a frame."""
 
-    listens = True
+    asked_for_few = False
 
     def __init__(
         self,
@@ -94,6 +94,7 @@ class StreamClient:
             messages=session.settings.stream.viewer_messages,
             peer=scope.get("extensions", {}).get("framegate.peer", {}).get("peer"),
         )
+        self._subscriber.tokens = frozenset({self.token})
         self._may_publish = caller_of(scope).may("publish", session.id)
         self._resume: str | None = None
         self._connected = True
@@ -236,6 +237,7 @@ class StreamClient:
                 self._session.relay(event.data, self._subscriber)
             case HelloIn():
                 self._resume = event.resume
+                self._subscriber.tokens = frozenset({self.token, event.resume or self.token})
             case PingIn():
                 self._subscriber.put_message(message("pong"))
             case AckIn():

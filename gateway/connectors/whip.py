@@ -17,7 +17,7 @@ from gateway.web import hub_of
 from gateway.webrtc import ANSWERS, OFFER_BODY, add_routes, calls_of, meet, visitor_of
 
 RESUME = "X-Resume-Token"
-IDLE_FPS = 1.0  # while nobody looks: what a snapshot shows is no older, and its sender does not seem silent
+IDLE_FPS = 1.0  # at least, whoever looks: what a snapshot shows is no older, and its sender does not seem silent
 
 router = APIRouter(tags=["streams"])
 
@@ -27,7 +27,7 @@ class WhipPublisher(Call):
 
     direction = "in"
     word = "whip"
-    listens = False
+    asked_for_few = False  # never fewer than one a second
 
     def __init__(self, session: Session, visitor: Visitor, calls: Calls, *, resume: str | None = None) -> None:
         super().__init__(session, visitor, calls)
@@ -36,6 +36,11 @@ class WhipPublisher(Call):
 
     def join(self) -> None:
         """Raises `SecondPublisher`."""
+        self.session.check_place(self, resume=self._resume)
+
+    def take(self) -> None:
+        """Raises `SecondPublisher`, or `SessionEnded`."""
+        self.session.check_live()
         self.session.claim(self, resume=self._resume)
 
     def leave(self) -> None:
@@ -54,7 +59,7 @@ class WhipPublisher(Call):
             self.session.put(jpeg, captured_at=captured)
 
     def wished(self, number: int) -> Wish:
-        """As many pictures as analyzers, viewers and clips want."""
+        """As many pictures as analyzers, viewers and clips want, and never so few that it seems silent."""
         session = self.session
         most = min(session.settings.media.fps, session.max_fps)
         paces = [] if session.lineup.paused else [stage.terms.fps or most for stage in session.stages]
@@ -62,7 +67,7 @@ class WhipPublisher(Call):
             paces.append(most)
         if session.recorder.wanted:
             paces.append(session.settings.clips.fps)
-        return Wish(number, fps=min(most, max(paces, default=IDLE_FPS)), side=session.settings.media.side)
+        return Wish(number, fps=min(most, max([IDLE_FPS, *paces])), side=session.settings.media.side)
 
 
 @router.post(

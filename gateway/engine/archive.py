@@ -77,14 +77,16 @@ class Archive:
     async def load(self) -> None:
         """Take up what an earlier gateway left, without what it did not finish."""
         try:
-            found = await self._threaded(_found, self._folder)
+            found, broken = await self._threaded(_found, self._folder)
         except OSError as error:
             self._failed(self._folder.name, error)
             return
+        for name, problem in broken:
+            self._failed(name, problem)
         there = self.reels
         self.reels = {reel.name: reel for reel in found} | there
         self._by_event = {event_id: reel for reel in self.reels.values() for event_id in reel.events}
-        self.bytes += sum(reel.bytes for reel in found)
+        self.bytes = sum(reel.bytes for reel in self.reels.values())
 
     def begin(self, stream_id: str, now: datetime) -> Reel:
         """A new reel; its folder is made with its first file."""
@@ -180,17 +182,30 @@ def _blocks(size: int) -> int:
     return -(-size // BLOCK) * BLOCK
 
 
-def _found(folder: Path) -> list[Reel]:
-    """The reels in a folder, the oldest first. Removes what was not finished."""
-    reels = []
+def _found(folder: Path) -> tuple[list[Reel], list[tuple[str, OSError]]]:
+    """The reels in a folder, the oldest first, and those that cannot be read. Removes what was not finished."""
+    reels, broken = [], []
     with suppress(FileNotFoundError):
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
             if entry.name.startswith(GONE):
                 shutil.rmtree(entry.path, ignore_errors=True)
-            elif entry.is_dir(follow_symlinks=False) and (known := NAME.fullmatch(entry.name)):
-                began = datetime.strptime(known[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp()
-                reels.append(_filled(Reel(entry.name, known[2], began, clip="failed"), entry.path))
-    return reels
+            elif entry.is_dir(follow_symlinks=False) and (reel := _named(entry.name)) is not None:
+                try:
+                    reels.append(_filled(reel, entry.path))
+                except OSError as error:
+                    broken.append((entry.name, error))
+    return reels, broken
+
+
+def _named(name: str) -> Reel | None:
+    """The reel whose folder has this name, if it is a reel's."""
+    if (known := NAME.fullmatch(name)) is None:
+        return None
+    try:
+        began = datetime.strptime(known[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError:  # there is no such day
+        return None
+    return Reel(name, known[2], began.timestamp(), clip="failed")
 
 
 def _filled(reel: Reel, path: str) -> Reel:

@@ -38,6 +38,10 @@ class Audience:
     def _everybody(self) -> set[Subscriber]:
         return self._subscribers.union(self._raw.viewers, *(outlet.viewers for outlet in self._redrawn.values()))
 
+    def without(self, token: str | None) -> int:
+        """How many there are but for those whose token this is."""
+        return sum(token not in subscriber.tokens for subscriber in self._everybody())
+
     def picture_viewers(self) -> set[Subscriber]:
         """Who gets pictures, by whatever transport."""
         return self._raw.viewers.union(*(outlet.viewers for outlet in self._redrawn.values()))

@@ -80,10 +80,14 @@ class Job:
 
 
 class Clips:
-    """`running()` is its life. `lost` counts what events did not get, by reason."""
+    """`running()` is its life. `lost` counts what events did not get, by reason.
 
-    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.rules = rules = settings.clips
+    Unless it `serves`, events get nothing, and what another process keeps in the same place is left alone.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic, serves: bool = True) -> None:
+        self._serves = serves
+        self.rules = rules = settings.clips if serves else settings.clips.model_copy(update={"on": False})
         self.made = 0
         self.lost: Counter[str] = Counter()
         self.recorders: set[Recorder] = set()
@@ -106,7 +110,7 @@ class Clips:
         try:
             async with asyncio.TaskGroup() as tasks:
                 works = (self._make_clips, self._write_pictures, self._expire)
-                working = [tasks.create_task(self._always(work)) for work in works]
+                working = [tasks.create_task(self._always(work)) for work in works if self._serves]
                 try:
                     yield self
                 finally:
@@ -255,21 +259,30 @@ class Clips:
             await self._make(job)
 
     async def _make(self, job: Job) -> None:
+        """Whatever comes of it, the job is settled: nobody waits for it any more."""
+        state: ClipState = "failed"
+        loss = "broken"
+        try:
+            if mp4 := await self._answer(job):
+                loss = "disk"
+                if await self.archive.write(job.reel, CLIP, mp4):
+                    self.made += 1
+                    state, loss = "ready", ""
+        finally:
+            self._settle(job, state, loss)
+
+    async def _answer(self, job: Job) -> bytes:
+        """The MP4 of a job; empty if there is none. A child that was not heard out is let go."""
+        mp4: bytes | None = None
         try:
             async with asyncio.timeout(self.rules.make_s):
                 mp4 = await self._asked(job)
         except (WorkerDied, TimeoutError) as error:
             log.warning("stream %s: a clip is not made: %s", job.reel.stream_id, error or "it took too long")
-            await self._let_go()
-            self._settle(job, "failed", "broken")
-            return
-        if not mp4:
-            self._settle(job, "failed", "broken")
-        elif await self.archive.write(job.reel, CLIP, mp4):
-            self.made += 1
-            self._settle(job, "ready")
-        else:
-            self._settle(job, "failed", "disk")
+        finally:
+            if mp4 is None:
+                await self._let_go()
+        return mp4 or b""
 
     async def _asked(self, job: Job) -> bytes:
         """The MP4 of a job; empty if there is none. Raises `WorkerDied`."""

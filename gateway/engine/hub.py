@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
@@ -32,7 +33,7 @@ from gateway.engine.runner import Runner
 from gateway.engine.session import Session
 from gateway.engine.supervisor import Supervisor
 from gateway.engine.worker import ProcessWorker, ThreadWorker, Worker, WorkerSetup
-from gateway.errors import AtCapacity, NotFound, SessionEnded, UnknownOption
+from gateway.errors import AtCapacity, GatewayError, NotFound, SessionEnded, UnknownOption
 from gateway.media.pool import MediaPool
 from gateway.proxies import Proxies
 from gateway.settings import Settings
@@ -60,8 +61,26 @@ class Totals:
                 self.dropped[stage, reason] += count
 
 
+class SessionNumbers:
+    """`S_2026_02_03_0001`: the day (UTC) and which session it is on that day. Any thread may ask."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._day, self._count = date.min, 0
+
+    def next(self) -> str:
+        with self.lock:
+            today = datetime.now(UTC).date()
+            self._day, self._count = today, self._count + 1 if today == self._day else 1
+            return f"S_{today:%Y_%m_%d}_{self._count:04}"
+
+
 class Hub:
-    """Sessions, analyzers, workers. `clock` is monotonic seconds; `make_worker` is for tests."""
+    """Sessions, analyzers, workers. `clock` is monotonic seconds; `make_worker` is for tests.
+
+    `serves_clips`: events get pictures and clips, and those that are kept below FRAMEGATE_HOME are tended, which one
+    process does at a time: the server.
+    """
 
     def __init__(
         self,
@@ -69,6 +88,7 @@ class Hub:
         *,
         clock: Callable[[], float] = time.monotonic,
         make_worker: WorkerFactory | None = None,
+        serves_clips: bool = False,
     ) -> None:
         self.settings = settings
         self.clock = clock
@@ -79,10 +99,10 @@ class Hub:
         self.plugin_errors = self.catalog.errors
         self.supervisors: list[Supervisor] = []
         self.sessions_opened = 0
-        self._numbered = (date.min, 0)
+        self._numbers = SessionNumbers()
         self.painter = _painter(settings)
         self.media = MediaPool(settings, clock=clock)
-        self.clips = Clips(settings, clock=clock)
+        self.clips = Clips(settings, clock=clock, serves=serves_clips)
         self.admission = Admission(settings.limits, Proxies(settings.trusted_proxies), clock=clock)
         self.overload = Overload(self, settings.limits)
         self.pulse = Pulse(settings.limits.hang_s, settings.limits.degraded_s)
@@ -219,19 +239,12 @@ class Hub:
         stream_id = secrets.token_hex(16)
         session = Session(stream_id, request, self.settings, painter=self.painter, clips=self.clips, clock=self.clock)
         self._enact(session, plan)
-        session.session_id = self._number()
+        session.session_id = self._numbers.next()
         self.sessions[stream_id] = session
         self.sessions_opened += 1
         self._tasks.create_task(self._live(session), name=f"session {stream_id}")
         log.info("stream %s: opened with %s", stream_id, ", ".join(stage.name for stage in session.stages) or "nothing")
         return session
-
-    def _number(self) -> str:
-        """`S_2026_02_03_0001`: the day (UTC) and which session of this gateway's it is on that day."""
-        today = datetime.now(UTC).date()
-        day, count = self._numbered
-        self._numbered = today, (count + 1 if day == today else 1)
-        return f"S_{today:%Y_%m_%d}_{self._numbered[1]:04}"
 
     def change(self, stream_id: str, wish: SessionRequest, *, said: Collection[str] = ()) -> Session:
         """Let a live session be as this request has it, all of it or nothing. Analyzers it keeps go on undisturbed.
@@ -245,14 +258,20 @@ class Hub:
         return session
 
     def _plan(self, wish: SessionRequest, said: Collection[str]) -> Plan:
-        """Raises as the catalog's, but nobody is told that there is no such analyzer before all workers have spoken."""
+        """Raises as the catalog's, and `AtCapacity` as `unless_early` says."""
         try:
             return self.catalog.plan(wish, said=said)
         except UnknownOption as error:
-            if error.code == "unknown_analyzer" and self._unknown:
-                late = f"{error.detail}, so far: plugins are still being imported"
-                raise AtCapacity(late, code="starting", retry_after_s=2) from None
+            if error.code == "unknown_analyzer":
+                raise self.unless_early(error) from None
             raise
+
+    def unless_early(self, error: GatewayError) -> GatewayError:
+        """An error that says that no plugin brings what is asked for; before all workers have spoken: come back."""
+        if not self._unknown:
+            return error
+        late = f"{error.detail}, so far: plugins are still being imported"
+        return AtCapacity(late, code="starting", retry_after_s=2)
 
     def _enact(self, session: Session, plan: Plan) -> None:
         """Give a session the analyzers of a plan. Raises `UnknownOption`, before anything has changed."""

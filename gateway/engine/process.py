@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from gateway.engine import wire
@@ -102,8 +103,11 @@ class ChildProcess:
         return ours
 
     def send(self, header: Header, *payload: bytes) -> None:
+        """Queue a message. Raises `WorkerDied`."""
         if self._writer is None:
             raise WorkerDied("the worker is not running")
+        if self._writer.is_closing():  # uvloop raises when somebody goes on writing
+            raise WorkerDied("the worker has gone")
         wire.write(self._writer, header, *payload)
 
     @property
@@ -149,7 +153,8 @@ class ChildProcess:
     async def close(self, farewell: Header | None = None) -> None:
         """Kill and reap; a `farewell` lets it leave by itself before, in a moment."""
         if farewell is not None and self._writer is not None:
-            self.send(farewell)
+            with suppress(WorkerDied):
+                self.send(farewell)
             await self._left_within(FAREWELL_S)
         writer, self._writer, self.reader = self._writer, None, None
         if writer is not None:

@@ -1,7 +1,7 @@
 """Recorder: what one session keeps for clips, and the events that get one.
 
 A recording begins with an event and goes on while events last, at most `clips.most_s`; all events meanwhile share its
-clip. What is longer ago than a clip begins before its event is forgotten.
+clip. What is longer ago than a clip begins before its event is forgotten; of a stream that gives nothing, later.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ class Recording:
     until: float
     limit: float
     open: set[str] = field(default_factory=set)  # its events that have not ended
-    scores: dict[str, float] = field(default_factory=dict)
 
 
 class Recorder:
@@ -48,6 +47,9 @@ class Recorder:
         self._session = session
         self._clips = clips
         self._rules = clips.rules
+        self._spare_s = clips.rules.pre_s + LATE_S
+        media = session.settings.media  # by then it is told that a camera is lost
+        self._silent_s = max(media.read_s, media.no_frame_s) + media.lost_s + self._spare_s
         self._clock = clock
         self._recording: Recording | None = None
         self._due = float("-inf")
@@ -90,6 +92,7 @@ class Recorder:
 
     def _add(self, piece: Piece) -> None:
         self._clips.recorders.add(self)
+        self._forget(piece.at)
         if self.ring.coded != bool(piece.stamps) and len(self.ring):  # a clip is of one kind
             self._finish()
             self.ring.clear()
@@ -98,10 +101,9 @@ class Recorder:
             self._clips.lost["bytes"] += 1
             self._finish()
         self.ring.add(piece, most=most)
-        self._forget(piece.at)
 
     def _forget(self, now: float) -> None:
-        needed = now - self._rules.pre_s - LATE_S
+        needed = now - self._spare_s
         self.ring.forget(needed if self._recording is None else min(needed, self._recording.since))
 
     # --- events ------------------------------------------------------------------------------------------------------
@@ -159,7 +161,10 @@ class Recorder:
     # --- clips -------------------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """End a recording whose time is over, and forget what is long ago."""
+        """End a recording whose time is over, and forget what is long ago.
+
+        The end of a stream that has fallen silent stays: `camera_lost`, which comes much later, shows it.
+        """
         recording = self._recording
         if recording is not None:
             if recording.open:
@@ -168,7 +173,8 @@ class Recorder:
                 self._finish()
         if not self.wanted:
             self.ring.clear()
-        self._forget(now)
+        newest = self.ring.newest
+        self._forget(now if now - newest > self._silent_s else min(now, newest))
 
     def _finish(self) -> None:
         """The recording is over: its clip is made of what is there."""

@@ -42,9 +42,9 @@ class Ring:
         return bool(self._pieces) and bool(self._pieces[0].stamps)
 
     @property
-    def reach(self) -> float:
-        """The moment of the oldest piece; infinite if there is none."""
-        return self._pieces[0].at if self._pieces else float("inf")
+    def newest(self) -> float:
+        """The moment of the newest piece; before all time if there is none."""
+        return self._pieces[-1].at if self._pieces else float("-inf")
 
     def add(self, piece: Piece, *, most: int) -> int:
         """Keep it too; how many older ones had to go so that there are no more than `most` bytes."""

@@ -42,7 +42,6 @@ log = logging.getLogger(__name__)
 State = Literal["waiting", "live", "stale", "ended"]
 
 COUNTS = {"faces": ("faces", "ids"), "bags": ("bags", "owned")}  # of `Session.measures`, by analyzer
-SILENT_S = 2.0  # a publisher that sent nothing for this long may be replaced
 LAST_WORDS_S = 1.5  # how long a client may take to hear of a shutdown; the server waits for 3 s
 TICK_S = 0.25  # how finely stalled viewers, idle pictures and ends of events are noticed
 
@@ -197,9 +196,13 @@ class Session:
 
     def claim(self, publisher: Publisher, *, resume: str | None = None) -> None:
         """Make this the publisher. Raises `SecondPublisher` while another one is sending and holds its place."""
-        silent = self.latest is None or self._clock() - self.latest.received_at > SILENT_S
-        if self._place.claim(publisher, resume=resume, silent=silent):
+        self.check_place(publisher, resume=resume)
+        if self._place.take(publisher, self._clock()):
             self.changed.set()
+
+    def check_place(self, publisher: Publisher, *, resume: str | None = None) -> None:
+        """Raises as `claim`."""
+        self._place.check(publisher, self.latest, resume=resume, now=self._clock())
 
     def resign(self, publisher: Publisher) -> None:
         if self._place.resign(publisher):
@@ -212,7 +215,7 @@ class Session:
 
         Raises `BadImage` or `ImageTooLarge`, and `SessionEnded` when it comes too late.
         """
-        self._check_live()
+        self.check_live()
         return self._take(jpeg, seq, captured_at) if self.intake.admits() else None
 
     async def put_foreign(
@@ -222,7 +225,7 @@ class Session:
 
         Raises `SecondPublisher` too, if somebody else took over meanwhile.
         """
-        self._check_live()
+        self.check_live()
         if not self.intake.admits():
             return None
         try:
@@ -230,11 +233,12 @@ class Session:
         except GatewayError as error:
             self.ingest_dropped[error.code] += 1
             raise
-        self._check_live()
+        self.check_live()
         self.claim(publisher)
         return self._take(jpeg, seq, captured_at)
 
-    def _check_live(self) -> None:
+    def check_live(self) -> None:
+        """Raises `SessionEnded` if it has ended."""
         if self.reason is not None:
             raise SessionEnded(f"the stream has ended: {self.reason}", reason=self.reason)
 
@@ -314,8 +318,8 @@ class Session:
 
     @property
     def viewers(self) -> int:
-        """Everybody who watches, by any transport; a publisher's own socket does not count."""
-        return max(0, len(self.audience) - int(self._place.listens))
+        """Everybody who watches, by any transport; the publisher's own sockets do not count."""
+        return self.audience.without(self._place.token)
 
     def watch(self, subscriber: Subscriber, variant: Variant = RAW) -> None:
         """Send it pictures of this form, beginning with the newest there is. Raises `AtCapacity`."""

@@ -41,6 +41,7 @@ class Subscriber:
         self.pictures: Pictures = pictures
         self.fill = fill
         self.peer = peer
+        self.tokens: frozenset[str] = frozenset()  # of publishers that it is, or whose place it may take
         self.farewell: tuple[int, str] | None = None
         self.over = asyncio.Event()  # set with the farewell
         self.since = time.monotonic()

@@ -111,6 +111,10 @@ def _wrapped(plain: socket.socket, source: Source, setup: Setup, patience_s: flo
     plain.settimeout(patience_s)  # of the handshake as a whole
     try:
         context = ssl.create_default_context(cafile=setup.tls_ca or None)
+    except OSError as failed:  # ssl.SSLError is one
+        plain.close()
+        raise SourceError("tls", f"media.tls_ca cannot be used: {failed.strerror or 'it holds none'}") from None
+    try:
         if not setup.tls_verify:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         return context.wrap_socket(plain, server_hostname=source.host)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import http.client
 import io
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.media.challenge import Credential
 from gateway.media.dial import MOST_BEFORE, Line, dial
@@ -28,7 +27,6 @@ class Answer(io.RawIOBase):
     def __init__(self, source: Source, line: Line, response: http.client.HTTPResponse) -> None:
         self.source = source
         self.kind = (response.headers.get_content_type() or "").lower()
-        self.boundary = str(response.headers.get_param("boundary") or "")
         self._line = line
         self._response = response
         self._left = response.length  # bytes to come, if it said so
@@ -100,13 +98,20 @@ class Answer(io.RawIOBase):
         return bytes(data)
 
 
+class Hold(Protocol):
+    """Where connections are kept, to be cut. Both raise `SourceError` once they are to be."""
+
+    def add(self, item: Line) -> None: ...
+    def check(self) -> None: ...
+
+
 class Web:
     """The HTTP side of one source: remembers its credential and where it moved to.
 
-    `hold` is told of every connection before anything is awaited of it, and may raise `SourceError`.
+    `hold` is told of every connection before anything is awaited of it.
     """
 
-    def __init__(self, source: Source, setup: Setup, hold: Callable[[Line], None]) -> None:
+    def __init__(self, source: Source, setup: Setup, hold: Hold) -> None:
         self._setup = setup
         self._hold = hold
         self._credentials: dict[tuple[str, str], Credential] = {}
@@ -128,9 +133,10 @@ class Web:
         """The body, or where it is instead."""
         credential = self._credentials.setdefault((source.user, source.host), Credential(source.user, source.password))
         for attempt in range(MOST_TRIES):
+            self._hold.check()
             line = dial(source, self._setup)
             try:
-                self._hold(line)
+                self._hold.add(line)
                 response, sent = self._response(source, line, credential)
             except SourceError:
                 line.socket.close()

@@ -102,6 +102,7 @@ def is_playlist(answer: Answer) -> bool:
 
 def _rtsp(source: Source, setup: Setup, cuts: Cuts) -> Input:
     for _ in range(MOST_HOPS + 1):
+        cuts.check()
         relay = Relay(source, dial(source, setup), patience_s=setup.open_s)
         with ExitStack() as stack:
             stack.callback(relay.close)
@@ -128,6 +129,7 @@ def _relayed(relay: Relay, source: Source, setup: Setup) -> Input:
         "analyzeduration": "2000000",
         "fpsprobesize": "0",  # its rate is measured here; libav would watch it for a second or two first
         "user_agent": "framegate",
+        "rtsp_flags": "filter_src",  # of UDP, datagrams of the camera alone
     }
 
     def verdict() -> SourceError | None:
@@ -159,7 +161,7 @@ def _body(answer: Answer, setup: Setup) -> Input:
 
 def _playlist(answer: Answer, setup: Setup, cuts: Cuts) -> Input:
     """HLS: playlists and segments are fetched here, from the playlist's host only, and checked like any other."""
-    web = Web(answer.source, setup, cuts.add)
+    web = Web(answer.source, setup, cuts)
     errors: list[SourceError] = []
     parts: list[Answer] = []
 

@@ -14,6 +14,7 @@ from gateway.media.sources import Source
 
 VERSION = 1
 MAX_JPEG = 32 * 2**20
+MAX_CAPTURED_S = 4 * 10**9  # epoch s of a capture, in the year 2096; what is more are milliseconds
 CameraState = Literal["connecting", "online", "lost", "auth_failed", "ended"]
 Direction = Literal["in", "out"]  # of pictures, as the gateway sees them: WHIP, WHEP
 
@@ -67,14 +68,13 @@ class Setup:
 class Wish:
     """What a stream is to deliver: `fps` pictures per second at most, none larger than `side` px.
 
-    `keyframes`: only those. Not `wanted`: nobody looks; a keyframe now and then tells that the camera is there.
+    Not `wanted`: nobody looks; a keyframe now and then tells that the camera is there.
     `packets`: its H.264 as it comes, too.
     """
 
     number: int
     fps: Annotated[float, Field(gt=0)] = 15.0
     side: Annotated[int, Field(ge=16)] = 1920
-    keyframes: bool = False
     wanted: bool = True
     packets: bool = False
     t: Literal["wish"] = "wish"
@@ -196,7 +196,7 @@ class Shot:
     width: int
     height: int
     keyframe: bool
-    captured_us: int | None = None
+    captured_us: Annotated[int, Field(ge=0, lt=MAX_CAPTURED_S * 10**6)] | None = None
     t: Literal["frame"] = "frame"
 
 

@@ -47,7 +47,7 @@ class Pace:
 
     @property
     def plan(self) -> Plan:
-        if self.wish.keyframes or not self.wish.wanted:
+        if not self.wish.wanted:
             return "keyframes"
         if len(self._gaps) >= 2 and max(self._gaps) * ENOUGH <= self.interval:
             return "keyframes"

@@ -6,7 +6,10 @@ A viewer (`Offer.direction` "out") opens a data channel `results` itself, in its
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.media.errors import Code, SourceError
@@ -28,6 +31,8 @@ from gateway.media.messages import (
 
 if TYPE_CHECKING:
     from gateway.media.worker import MediaWorker
+
+log = logging.getLogger(__name__)
 
 __all__ = ["IceServer", "Offer", "Peer", "PeerReceiver"]
 
@@ -122,10 +127,26 @@ class Switchboard:
         self._worker.order(Hangup(peer.number))
         self._forget(peer)
 
-    def renew(self, peer: Peer, wish: Wish) -> None:
-        if wish != peer.wish:
+    def ask(self) -> None:
+        """What is wished of each now; who is wished for no more is hung up."""
+        for peer in list(self.peers.values()):
+            self._guarded(peer, partial(self._renew, peer))
+
+    def _renew(self, peer: Peer) -> None:
+        wish = peer.receiver.wish(peer.number)
+        if wish is None:
+            peer.close()
+        elif wish != peer.wish:
             peer.wish = wish
             self._worker.order(wish)
+
+    def _guarded(self, peer: Peer, act: Callable[[], None]) -> None:
+        """A defect of ours costs this peer, not the gateway."""
+        try:
+            act()
+        except Exception:
+            log.exception("WebRTC peer %d: broke, and is hung up", peer.number)
+            peer.close()
 
     def show(self, peer: Peer, show: Show, jpeg: bytes) -> None:
         screen = self._screens.setdefault(show.channel, _Screen())
@@ -201,7 +222,8 @@ class Switchboard:
         for peer in peers:
             peer.worker = None
             if peer.answered.done():
-                peer.receiver.told(Told(peer.number, "ended") if over else Told(peer.number, "lost", *error))
+                last = Told(peer.number, "ended") if over else Told(peer.number, "lost", *error)
+                self._guarded(peer, partial(peer.receiver.told, last))
             else:
                 peer.answered.set_exception(SourceError(*error))
         return len(peers)

@@ -93,6 +93,8 @@ def _decoded(source: Source, setup: Setup, reader: Reader, answer: Answer | None
             opened.close()
         if opened.live:
             raise SourceError("ended", "the source ended")
+        if not reading.fruitful:
+            raise SourceError("file", "there is no picture in it")
         if not source.loop:
             return
 
@@ -110,6 +112,7 @@ class Reading:
         self._step = 0.0 if opened.live else 1 / float(rate or 25)
         self._codec = str(opened.stream.codec_context.name)
         self._began: float | None = None
+        self.fruitful = False  # whether a picture has come of it
         self._good_at = time.monotonic()
         self.parcels = Parcels(opened.stream, reader.parcel)
         self._held: list[tuple[Any, float, float | None]] = []  # packets that the next keyframe makes superfluous
@@ -124,6 +127,7 @@ class Reading:
                 return
             self._opened.seen()
             yield from self._from(packet)
+            yield None  # it may have been closed, whatever came of this one
             self._watch()
 
     def _next(self, packets: Iterator[Any]) -> Any:
@@ -137,6 +141,10 @@ class Reading:
         except (av.FFmpegError, OSError, ValueError) as error:
             self.parcels.flush()
             raise (self._opened.verdict() or fault(error)) from None
+
+    def _have(self) -> None:
+        """A picture has come."""
+        self.fruitful, self._good_at = True, time.monotonic()
 
     def _watch(self) -> None:
         if time.monotonic() - self._good_at > self._setup.no_frame_s:
@@ -191,7 +199,7 @@ class Reading:
             return None
         if max(header.width, header.height) > self._reader.wish.side or b"\xff\xc4" not in jpeg[:4096]:
             return None
-        self._good_at = time.monotonic()
+        self._have()
         wanted = self._pace.picture(at)
         self._reader.tally.passed += wanted
         return Picture(jpeg if wanted else b"", header.width, header.height, at, True, captured, self._codec)
@@ -212,7 +220,7 @@ class Reading:
             if frame.is_corrupt:
                 tally.corrupt += 1
                 continue
-            self._good_at = time.monotonic()
+            self._have()
             due = at + behind * self._step
             yield self._encoded(frame, due, captured) if self._pace.picture(due) else None
 
@@ -229,7 +237,7 @@ class Reading:
 
 def _http(source: Source, setup: Setup, reader: Reader) -> Iterator[Picture | None]:
     """What the answer says it is: single pictures are asked for again and again, all else is read by libav."""
-    web = Web(source, setup, reader.cuts.add)
+    web = Web(source, setup, reader.cuts)
     with closing(web.get()) as answer:
         if answer.kind in STILLS:
             yield from _stills(web, answer, setup, reader)

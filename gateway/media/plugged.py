@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 from functools import cache
 from threading import Lock
+from traceback import format_exception
 from typing import Any, get_args
 
 import numpy as np
@@ -16,7 +17,7 @@ from gateway.connector import Capture, Connector, SourceFailed
 from gateway.engine.plugins import PluginSpec, denied, load
 from gateway.media.encode import encoded, resized
 from gateway.media.errors import Code, SourceError
-from gateway.media.messages import Setup
+from gateway.media.messages import MAX_CAPTURED_S, Setup
 from gateway.media.pace import Pace
 from gateway.media.pictures import Picture, Reader, still
 from gateway.media.sources import Source
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 IMPORT_S = 60.0
 MOST_WORDS = 300  # characters of what a plugin says
+SHORTEST = 4  # characters of an address, or of a part of one, that are blanked in tracebacks
 
 _importing = Lock()
 
@@ -45,10 +47,19 @@ def plugged(source: Source, setup: Setup, reader: Reader) -> Generator[Picture |
         reader.tally.packets += 1
         reader.tally.fps = pace.fps
         if pace.picture(at):
-            captured = time.time() if capture.captured is None else float(capture.captured)
-            yield _picture(capture, at, captured, setup, reader)
+            yield _picture(capture, at, _captured(capture), setup, reader)
         else:
             yield None
+
+
+def _captured(capture: Capture) -> float:
+    """Epoch s. Raises `SourceError` for what is none."""
+    said: Any = capture.captured
+    if said is None:
+        return time.time()
+    if not (isinstance(said, int | float | np.integer | np.floating) and 0 <= said < MAX_CAPTURED_S):
+        raise SourceError("connector", "the connector gave a time of capture that is not seconds since 1970")
+    return float(said)
 
 
 def _picture(capture: Capture, at: float, captured: float, setup: Setup, reader: Reader) -> Picture:
@@ -113,7 +124,7 @@ def _captures(cls: type[Connector], address: str, demand: _Demand) -> Iterator[C
                 return
             yield _checked(capture)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code
-        raise _told(cls.scheme, error) from None
+        raise _told(cls.scheme, address, error) from None
     finally:
         with suppress(Exception):
             if captures is not None:
@@ -129,17 +140,29 @@ def _checked(capture: Any) -> Capture | None:
     return capture
 
 
-def _told(scheme: str, error: BaseException) -> SourceError:
+def _told(scheme: str, address: str, error: BaseException) -> SourceError:
     """What a connector raised, in a word of ours. Its own words are for the log, unless it meant them to be told."""
     if isinstance(error, SourceFailed):
         code: Code = error.code if error.code in get_args(Code) else "connector"  # type: ignore[assignment]
         return SourceError(code, str(error.detail)[:MOST_WORDS])
-    log.warning("connector %s: failed", scheme, exc_info=error)
+    log.warning("connector %s: failed\n%s", scheme, _blanked("".join(format_exception(error)), address))
     if isinstance(error, ConnectionRefusedError):
         return SourceError("refused", "nobody listens there")
     if isinstance(error, TimeoutError):
         return SourceError("timeout", "the source says nothing within its deadline")
     return SourceError("connector", f"the connector raised {type(error).__name__}; the log says where")
+
+
+def _blanked(words: str, address: str) -> str:
+    """Without the address and what in it may be a password, as libraries quote them."""
+    place = address.partition("//")[2] or address
+    user = place.rpartition("@")[0]
+    path = place.rpartition("@")[2].partition("/")[2]
+    parts = {address, user, user.partition(":")[2], path, path.partition("?")[2]}
+    for part in sorted(parts, key=len, reverse=True):
+        if len(part) >= SHORTEST:
+            words = words.replace(part, "***")
+    return words
 
 
 def _class(scheme: str, plugins: tuple[PluginSpec, ...]) -> type[Connector]:

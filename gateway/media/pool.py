@@ -8,9 +8,10 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -95,8 +96,11 @@ class MediaPool:
         scheme = feed.source.connector
         plugins = self.connectors().get(scheme, ())
         if scheme and not plugins:
-            feed.receiver.told(Told(feed.number, "lost", "connector", f"there is no connector for {scheme}:"))
+            if not feed.stranded:
+                feed.stranded = True
+                feed.receiver.told(Told(feed.number, "lost", "connector", f"there is no connector for {scheme}:"))
             return
+        feed.stranded = False
         suspect = self._suspect(feed)
         most, group = self._settings.media.streams_per_child, plugins[0].group if plugins else ""
         free = [w for w in self.workers if (w.kind, w.group) == (feed.kind, group) and not w.retiring and not w.alone]
@@ -106,9 +110,25 @@ class MediaPool:
         worker.adopt(feed)
 
     def _suspect(self, feed: Feed) -> bool:
+        return self._lost_lately(feed) >= MOST_DEATHS
+
+    def _lost_lately(self, feed: Feed) -> int:
+        """How many children died of late that read it, others that were to blame left out."""
         now = self._clock()
         feed.deaths = [at for at in feed.deaths if now - at <= DEATHS_S]
-        return len(feed.deaths) >= MOST_DEATHS
+        return len(feed.deaths)
+
+    def _guarded(self, feed: Feed, act: Callable[[], None]) -> None:
+        """A defect of ours costs this feed, not the gateway."""
+        try:
+            act()
+        except Exception:
+            log.exception("source %d: broke, and is closed", feed.number)
+            self.close(feed)
+            with suppress(Exception):  # it may be the receiver's
+                feed.receiver.told(
+                    Told(feed.number, "ended", "internal", "reading the source failed; the log says why")
+                )
 
     # --- WebRTC peers ------------------------------------------------------------------------------------------------
 
@@ -117,30 +137,34 @@ class MediaPool:
 
         The peer lives until `close`, until its receiver wishes for nothing any more, or until it is told lost or ended.
         """
+        within_s = self._settings.webrtc.answer_s
+        try:
+            async with asyncio.timeout(within_s):
+                try:
+                    return await self._answered(offer, receiver)
+                except SourceError as error:
+                    if error.code != "media_child":
+                        raise
+                return await self._answered(offer, receiver)  # by another child, this once
+        except TimeoutError:
+            raise SourceError("timeout", f"the offer was not answered within {within_s:g} s") from None
+
+    async def _answered(self, offer: Offer, receiver: PeerReceiver) -> Peer:
         number = next(self._numbers)
         wish = receiver.wish(number)
         if wish is None or self._over.is_set():
             raise SourceError("ended", "nobody wants this peer any more")
         peer = Peer(number, offer, receiver, wish)
-        worker = self._switchboard_for(offer)
-        worker.switchboard.adopt(peer)
+        self._switchboard_for(offer).switchboard.adopt(peer)
         try:
-            await self._answered(peer)
+            answer = await peer.answered
+            if answer.sdp is None:
+                raise SourceError(answer.code or "internal", answer.detail)
+            peer.answer = answer.sdp
         finally:
             if not peer.answer:  # also if whoever asked went away
                 peer.close()
         return peer
-
-    async def _answered(self, peer: Peer) -> None:
-        within_s = self._settings.webrtc.answer_s
-        try:
-            async with asyncio.timeout(within_s):
-                answer = await peer.answered
-        except TimeoutError:
-            raise SourceError("timeout", f"the offer was not answered within {within_s:g} s") from None
-        if answer.sdp is None:
-            raise SourceError(answer.code or "internal", answer.detail)
-        peer.answer = answer.sdp
 
     @property
     def peers(self) -> int:
@@ -211,18 +235,27 @@ class MediaPool:
 
     async def _bring_back(self, worker: MediaWorker, reason: str) -> None:
         """Its streams go to other children after a pause; whoever loses them often waits longer, and goes alone."""
-        feeds, now = list(worker.feeds.values()), self._clock()
+        feeds = list(worker.feeds.values())
         log.warning("media child %s: %s; its %d streams are opened anew", worker.name, reason, len(feeds))
         worker.feeds.clear()
+        blamed = {feed.number for feed in feeds}.intersection(worker.stuck)
         for feed in feeds:
             feed.worker = None
-            feed.deaths.append(now)
-            self._suspect(feed)
-            feed.receiver.told(Told(feed.number, "lost", "media_child", "the process that read the source died"))
-        pause = min(MAX_PAUSE_S, 0.25 * 2 ** min(len(feed.deaths) for feed in feeds))
+            self._guarded(feed, partial(self._lose, feed, blamed))
+        pause = min(MAX_PAUSE_S, 0.25 * 2 ** min(map(self._lost_lately, feeds)))
         await self._wait(pause)
         for feed in feeds:
-            self._place(feed)
+            self._guarded(feed, partial(self._place, feed))
+
+    def _lose(self, feed: Feed, blamed: Collection[int]) -> None:
+        """Its child has died. Of the `blamed`, if there are any; else it may have been of this one."""
+        if not blamed or feed.number in blamed:
+            feed.deaths.append(self._clock())
+        if feed.number in blamed:
+            told = Told(feed.number, "lost", "hang", "reading the source hung beyond every deadline")
+        else:
+            told = Told(feed.number, "lost", "media_child", "the process that read the source died")
+        feed.receiver.told(told)
 
     async def _wait(self, seconds: float) -> None:
         """A pause that a shutdown ends."""
@@ -238,7 +271,7 @@ class MediaPool:
         while True:
             await asyncio.sleep(TICK_S)
             for feed in list(self._feeds.values()):
-                self._renew(feed)
+                self._guarded(feed, partial(self._renew, feed))
             for worker in list(self.workers):
                 self._renew_peers(worker)
                 if not worker.retiring and self._too_large(worker):
@@ -255,14 +288,11 @@ class MediaPool:
             self.close(feed)
         elif feed.worker is not None:
             feed.worker.renew(feed, wish)
+        elif feed.stranded:
+            self._place(feed)
 
     def _renew_peers(self, worker: MediaWorker) -> None:
-        for peer in list(worker.switchboard.peers.values()):
-            wish = peer.receiver.wish(peer.number)
-            if wish is None:
-                peer.close()
-            else:
-                worker.switchboard.renew(peer, wish)
+        worker.switchboard.ask()
         if worker.switchboard.peers:
             worker.busy_at = self._clock()
         elif worker.kind == "peers" and self._clock() - worker.busy_at > LINGER_S:
@@ -274,7 +304,7 @@ class MediaPool:
         log.warning("media child %s: holds %d MiB; its streams move", worker.name, worker.rss // MIB)
         for feed in list(worker.feeds.values()):
             worker.forget(feed)
-            self._place(feed)
+            self._guarded(feed, partial(self._place, feed))
             await self._back(feed)
         self._end_if_idle(worker)
 
@@ -282,6 +312,8 @@ class MediaPool:
         """Wait until its new child has read some of it, so that never more than one stream is away."""
         deadline = self._clock() + MOVE_S
         while feed.counters.packets == 0 and feed.worker is not None and self._clock() < deadline:
+            if self._over.is_set():  # then nobody waits any more
+                return
             await self._wait(TICK_S)
 
     # --- for people --------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from threading import Event, Thread
 
 from gateway.media.backoff import Backoff
+from gateway.media.dial import LOOKUP_S
 from gateway.media.errors import SourceError
 from gateway.media.inputs import Cuts
 from gateway.media.messages import CameraState, Counters, Gone, Open, Packets, Report, Setup, Shot, Told
@@ -24,6 +25,7 @@ from gateway.media.plugged import plugged
 log = logging.getLogger(__name__)
 
 SLACK_S = 5.0  # for a source whose connections were cut at its deadline; who needs longer hangs in native code
+DIALS = ("rtsp", "http")  # kinds whose thread may be at a new connection then, which cannot be cut while it is made
 
 Send = Callable[[Report, bytes], None]
 
@@ -70,7 +72,8 @@ class Pull:
         if self._cut_at <= until:
             self._cut_at = now
             self._cuts.cut()
-        return now - self._cut_at > SLACK_S
+        dialling_s = LOOKUP_S + self._setup.open_s if self._source.kind in DIALS else 0.0
+        return now - self._cut_at > SLACK_S + dialling_s
 
     def counters(self) -> Counters:
         return self.tally.counters()

@@ -30,7 +30,6 @@ MOST_BEHIND = 60  # encoded pictures in wait
 CATCH_UP = 3  # of them, beyond which pictures are decoded, but not made JPEG
 LEAST_S = 1.0  # unless nothing was for this long
 RARE_S = 2.0  # pictures that are wished no more often are asked for as keyframes, and nothing else is decoded
-IDLE_ASK_S = 10.0  # nobody looks: a keyframe this often shows that the camera is there
 DECODERS = {"H264": "h264", "VP8": "vp8"}
 
 Deliver = Callable[[Shot, bytes, str], None]  # with the codec's name
@@ -164,8 +163,8 @@ class Decoding:
         """Senders make keyframes when asked, else hardly ever."""
         if encoded.keyframe:
             self._key_at = now
-        due = IDLE_ASK_S if not self.wish.wanted else self._pace.interval
-        rare = (due >= RARE_S or self.wish.keyframes) and now - self._key_at > 0.85 * due
+        due = self._pace.interval
+        rare = due >= RARE_S and now - self._key_at > 0.85 * due
         if (blind or rare) and now - self._asked_at > ASK_S:
             self._asked_at, self._ask = now, True
 

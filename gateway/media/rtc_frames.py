@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 GAP_S = 0.25  # for a retransmission to come
 MOST_PACKETS = 1024  # in wait behind a gap
+MOST_BYTES = 8 * 2**20  # of one encoded picture; larger ones are no video of a camera
+MOST_PARTS = 8192  # packets of one
+MOST_UNITS = 1024  # NAL units before its first slice
 ASK_S = 1.0  # between two requests for a keyframe
 START = b"\x00\x00\x01"
 SLICE, IDR, SPS, DELIMITER = 1, 5, 7, 9  # kinds of NAL units
@@ -40,7 +43,7 @@ class Encoded:
 
 
 class Assembler:
-    """One codec's stream of packets. `lost` counts gaps that were given up."""
+    """One codec's stream of packets. `lost` counts gaps that were given up, and pictures without an end."""
 
     def __init__(self) -> None:
         self.codec = ""
@@ -51,6 +54,7 @@ class Assembler:
         self._torn: int | None = None  # stamp of a picture whose beginning is missing
         self._waiting: dict[int, Packet] = {}
         self._parts: list[Packet] = []
+        self._size = 0  # bytes of them
         self._stamp: int | None = None
         self._asked_at = float("-inf")
 
@@ -99,6 +103,11 @@ class Assembler:
         self._torn = None
         if packet.data:
             self._parts.append(packet)
+            self._size += len(packet.data)
+        if self._size > MOST_BYTES or len(self._parts) > MOST_PARTS:
+            self._drop()
+            self._torn = packet.stamp
+            return found
         return found + (self._complete() if packet.marker else [])
 
     def _distance(self, packet: Packet) -> int:
@@ -109,10 +118,14 @@ class Assembler:
 
     def _give_up(self, packet: Packet) -> None:
         """Go on behind a gap."""
-        self.lost += 1
-        self._parts.clear()
-        self.starve()
+        self._drop()
         self._go_on_with(packet)
+
+    def _drop(self) -> None:
+        """What was put together comes to nothing."""
+        self.lost += 1
+        self._parts, self._size = [], 0
+        self.starve()
 
     def _go_on_with(self, packet: Packet) -> None:
         self._next = packet.seq
@@ -121,7 +134,7 @@ class Assembler:
     # --- pictures ----------------------------------------------------------------------------------------------------
 
     def _complete(self) -> list[Encoded]:
-        parts, self._parts = self._parts, []
+        parts, self._parts, self._size = self._parts, [], 0
         if not parts:
             return []
         data = b"".join(part.data for part in parts)
@@ -146,7 +159,9 @@ def stands_alone(codec: str, data: bytes) -> bool:
     if codec == "VP8":
         return bool(data) and not data[0] & 1
     at = data.find(START)
-    while 0 <= at < len(data) - 3:
+    for _ in range(MOST_UNITS):
+        if not 0 <= at < len(data) - 3:
+            break
         kind = data[at + 3] & 0x1F
         if kind == IDR:
             return True

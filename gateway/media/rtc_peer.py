@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from aiortc import (
     RTCConfiguration,
@@ -26,11 +27,12 @@ from gateway.media.rtc_decode import Decoding
 from gateway.media.rtc_ice import IceConnection
 from gateway.media.rtc_outbox import Outbox
 from gateway.media.rtc_show import Channel, Track
-from gateway.media.rtc_stack import DtlsTransport, Receiver
+from gateway.media.rtc_stack import MOST_FAULTS, DtlsTransport, Receiver
 
 log = logging.getLogger(__name__)
 
 CLOSE_S = 5.0
+REST_S = 1.0  # for what is left then, three times
 TICK_S = 0.5
 MOST_TEXT = 2**18  # bytes that wait for a viewer, beyond which texts are dropped
 RESULTS = "results"
@@ -57,8 +59,11 @@ class RtcPeer:
 
     async def answer(self) -> str:
         """The SDP, complete with candidates. Raises `SourceError`."""
+        if not _plain(self._offer.sdp):
+            raise SourceError("sdp", "its lines are none that everybody reads alike")
         if "a=fingerprint:" not in self._offer.sdp:
             raise SourceError("sdp", "it offers no DTLS fingerprint")
+        self._check_wanted()
         try:
             self._prepare()
             await self._pc.setRemoteDescription(RTCSessionDescription(self._offer.sdp, "offer"))
@@ -73,9 +78,12 @@ class RtcPeer:
             raise SourceError("sdp", "its session description does not hold") from None
         if not any(connection.local_candidates for connection in self._connections()):
             raise SourceError("ice", "this machine has no address or port for it: webrtc.addresses, webrtc.port_min")
+        self._check_wanted()
+        return self._pc.localDescription.sdp
+
+    def _check_wanted(self) -> None:
         if self._ending is not None:
             raise SourceError("ended", "it was hung up before it was answered")
-        return self._pc.localDescription.sdp
 
     def begin(self) -> None:
         """The answer is on its way."""
@@ -92,8 +100,8 @@ class RtcPeer:
 
     async def trickle(self, fragment: str) -> None:
         """More candidates of its. Lines that are none are passed over."""
-        for line in fragment.splitlines():
-            if line.startswith("a=candidate:"):
+        for line in fragment.split("\r\n"):
+            if line.startswith("a=candidate:") and _plain(line):
                 try:
                     candidate = candidate_from_sdp(line.removeprefix("a=candidate:"))
                     await self._pc.getTransceivers()[0].receiver.transport.transport.addRemoteCandidate(candidate)
@@ -122,11 +130,24 @@ class RtcPeer:
                 await self._pc.close()
         except TimeoutError:
             log.warning("peer %d: did not close within %g s", self.number, CLOSE_S)
+            await self._let_go()
         finally:
             self._pc.remove_all_listeners()
             self._outbox.forget(self.number)
             self._outbox.tell(Gone(self.number))
             self._over(self.number)
+
+    async def _let_go(self) -> None:
+        """Close what is left of it, each part by itself: one that hangs holds up no other."""
+        transceivers, transports = self._pc.getTransceivers(), self._transports()
+        for stops in (
+            [part.stop for one in transceivers for part in (one.sender, one.receiver)],
+            [transport.stop for transport in transports],
+            [transport.transport._connection.close for transport in transports],  # its own stop has perhaps begun
+        ):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REST_S):
+                    await asyncio.gather(*(stop() for stop in stops), return_exceptions=True)
 
     def _detach(self) -> None:
         """Let go of what only this peer uses."""
@@ -149,6 +170,8 @@ class RtcPeer:
         """Its way is open."""
 
     def _why(self) -> Code:
+        if any(transport.hostile for transport in self._transports()):
+            return "protocol"
         if self._connected:
             return "consent"
         return "dtls" if self._pc.iceConnectionState == "completed" else "ice"
@@ -157,6 +180,7 @@ class RtcPeer:
         details = {
             "consent": f"it has not answered for {self._setup.rtc.consent_s:g} s",
             "dtls": "it did not prove to be who its session description says",
+            "protocol": f"more than {MOST_FAULTS} of its messages meant nothing",
         }
         self.end("lost", SourceError(code, details.get(code, "no way to it was found")))
 
@@ -189,6 +213,8 @@ class RtcPeer:
 
     def _transports(self) -> set[DtlsTransport]:
         found = {transceiver.receiver.transport for transceiver in self._pc.getTransceivers()}
+        if self._pc.sctp is not None:
+            found.add(self._pc.sctp.transport)
         return {transport for transport in found if isinstance(transport, DtlsTransport)}
 
     def _connections(self) -> Iterator[IceConnection]:
@@ -274,6 +300,7 @@ class Viewer(RtcPeer):
             self._channel = self._find_channel()
             self._track = self._channel.join(video._codecs[0].name)
             self._track.wired = self._name
+            self._track.failed = self._failed
             video.sender.replaceTrack(self._track)
             self._tell("online", codec=self._track.codec.lower())
 
@@ -281,6 +308,9 @@ class Viewer(RtcPeer):
         if self._channel is not None and self._track is not None:
             self._channel.leave(self._track)
             self._track.stop()
+
+    def _failed(self) -> None:
+        self.end("lost", SourceError("internal", "encoding its pictures failed; the log says why"))
 
     def _name(self, show: Show, stamp: int) -> None:
         """Say which of the video's pictures is which, so that its results can be drawn on it."""
@@ -311,6 +341,11 @@ class Viewer(RtcPeer):
             dropped=track.dropped + self._dropped,
             malformed=self._malformed(),
         )
+
+
+def _plain(text: str) -> bool:
+    """Whether its lines and words are where the gateway saw them when it chose the candidates: ASCII, ended by CRLF."""
+    return text.isascii() and text.splitlines() == text.removesuffix("\r\n").split("\r\n")
 
 
 def _spoken() -> list[RTCRtpCodecCapability]:

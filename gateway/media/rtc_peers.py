@@ -32,7 +32,7 @@ class Peers:
 
     def obey(self, said: Meet | Trickle | Hangup | Wish | Say) -> None:
         if isinstance(said, Meet):
-            self._soon(self._meet(said))
+            self._begin(said)
         elif peer := self._peers.get(said.number):
             match said:
                 case Trickle():
@@ -62,7 +62,7 @@ class Peers:
 
     def _channel(self, name: str) -> Channel:
         channel = self._channels.get(name)
-        if channel is None:
+        if channel is None or channel.broken:
             channel = self._channels[name] = Channel(name, self._setup.rtc, self._outbox.tell)
         return channel
 
@@ -71,13 +71,16 @@ class Peers:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _meet(self, said: Meet) -> None:
-        peer = self._peers[said.number] = self._peer(said)
+    def _begin(self, said: Meet) -> None:
+        peer = self._peers[said.number] = self._peer(said)  # known at once: what is said next may be to hang up
         self.nobody.clear()
+        self._soon(self._meet(peer))
+
+    async def _meet(self, peer: RtcPeer) -> None:
         try:
-            self._outbox.tell(Answer(said.number, await peer.answer()))
+            self._outbox.tell(Answer(peer.number, await peer.answer()))
         except SourceError as error:
-            self._outbox.tell(Answer(said.number, None, error.code, error.detail))
+            self._outbox.tell(Answer(peer.number, None, error.code, error.detail))
             peer.end()
         else:
             peer.begin()

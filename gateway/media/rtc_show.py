@@ -2,6 +2,9 @@
 
 A channel has a thread, which takes the newest picture; viewers have tracks, which give aiortc packets that are encoded
 already. A viewer that is new, or has lost something, gets a keyframe; one whose packets pile up starts anew with one.
+
+A picture that the libraries do not take is left out, and the next one begins anew. Any other failure ends the channel's
+viewers, who may come again.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ KEY_S = 0.5  # between two keyframes that viewers ask for
 GOP = 600  # pictures between two keyframes that nobody asks for
 REPEAT_S = 1.0  # nothing new: the last picture again, which costs little and mends what was lost of it
 EARLY = 0.2  # of an interval that a picture may come before it is due
+MOST_SIDE = 16_382  # px that both encoders take (VP8: 14 bits, RFC 6386 section 9.1; x264: 16384), even
 
 
 class Track(MediaStreamTrack):
@@ -47,6 +51,7 @@ class Track(MediaStreamTrack):
         self.dropped = 0
         self.sent = 0
         self.wired: Callable[[Show, int], None] | None = None  # hears which picture has which RTP timestamp
+        self.failed: Callable[[], None] | None = None  # hears that nothing will come any more
         self._given: Show | None = None
         self._channel = channel
         self._packets: deque[av.Packet[Any]] = deque()
@@ -106,11 +111,15 @@ class _Slot:
 
 
 class Channel:
-    """What the viewers of one channel see. `told` hears, on the loop's thread, that a picture was taken."""
+    """What the viewers of one channel see. `told` hears, on the loop's thread, that a picture was taken.
+
+    `broken`: it shows nothing any more, and its viewers have been told.
+    """
 
     def __init__(self, name: str, terms: RtcTerms, told: Callable[[Shown], None]) -> None:
         self.name = name
         self.encoded = 0
+        self.broken = False
         self._terms = terms
         self._told = told
         self._loop = asyncio.get_running_loop()
@@ -167,6 +176,15 @@ class Channel:
             if track.codec == codec:
                 track.offer(packet)
 
+    def _break(self) -> None:
+        """Its thread has ended: nobody waits for it."""
+        self.broken = True
+        for track in list(self._tracks):
+            if track.failed is not None:
+                track.failed()
+        if self._slot.picture is not None:
+            self._told(Shown(self.name, self._slot.picture[0].seq))
+
     # --- its own thread ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -174,6 +192,7 @@ class Channel:
             _Studio(self._slot, self._terms, self._shown, self._out).run()
         except Exception:
             log.exception("channel: broke")
+            self._later(self._break)
 
     def _shown(self, seq: int) -> None:
         self._later(self._told, Shown(self.name, seq))
@@ -202,15 +221,32 @@ class _Studio:
         self._due = self._repeat_at = float("-inf")
         self._began = time.monotonic()
         self._stamp = -1
+        self._failing = False
 
     def run(self) -> None:
         while (work := self._next()) is not None:
             codecs, picture, keyframe = work
             if picture is not None:
                 self._shown(picture[0].seq)
-                self._take(*picture)
-            if self._frame is not None:
-                self._encode(codecs, keyframe=keyframe)
+            try:
+                self._work(codecs, picture, keyframe=keyframe)
+                self._failing = False
+            except (av.error.FFmpegError, cv2.error, ValueError) as error:
+                self._leave_out(error)
+
+    def _leave_out(self, error: Exception) -> None:
+        """The picture in hand; of several in a row the first is logged."""
+        if not self._failing:
+            log.warning("channel: a picture was left out: %r", error)
+        self._failing = True
+        self._frame = None
+        self._encoders.clear()
+
+    def _work(self, codecs: frozenset[str], picture: tuple[Show, bytes] | None, *, keyframe: bool) -> None:
+        if picture is not None:
+            self._take(*picture)
+        if self._frame is not None:
+            self._encode(codecs, keyframe=keyframe)
 
     def _take(self, show: Show, jpeg: bytes) -> None:
         if (frame := frame_of(jpeg)) is not None:
@@ -286,9 +322,19 @@ _VPX = {"deadline": "realtime", "cpu-used": "-6", "lag-in-frames": "0", "static-
 
 
 def frame_of(jpeg: bytes) -> av.VideoFrame | None:
-    """A JPEG as a frame that encoders take: 4:2:0, sides even. None if it is none."""
+    """A JPEG as a frame that encoders take: 4:2:0, sides even and not longer than `MOST_SIDE`. None if it is none."""
     picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if picture is not None and max(picture.shape[:2]) > MOST_SIDE:
+        picture = _smaller(picture)
     if picture is None or min(picture.shape[:2]) < 2:
         return None
     even: Any = np.ascontiguousarray(picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2])
     return av.VideoFrame.from_ndarray(even, format="bgr24").reformat(format="yuv420p")
+
+
+def _smaller(picture: Any) -> Any:
+    """Its longer side is `MOST_SIDE` then, the other one 2 at least."""
+    height, width = picture.shape[:2]
+    scale = MOST_SIDE / max(height, width)
+    size = max(2, round(width * scale)), max(2, round(height * scale))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

@@ -2,12 +2,15 @@
 
 aiortc decodes each track in a thread behind an unbounded queue and encodes once for each viewer; here packets of
 publishers go to `Decoding`, and viewers get packets that a channel encoded for all of them. What a hostile but
-authenticated peer sends ends at most itself, and is counted, instead of being an error in some task.
+authenticated peer sends ends at most itself, and is counted, instead of being an error in some task. What one of its
+RTP or RTCP datagrams may cause is bounded; how many datagrams it sends is not.
 """
 
 from __future__ import annotations
 
+import struct
 import time
+from queue import Queue
 from typing import Any, Protocol, cast
 
 import aioice.ice
@@ -18,9 +21,9 @@ import pylibsrtp
 from aiortc.codecs import CODECS
 from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport
 from aiortc.rtcrtpparameters import RTCRtcpFeedback, RTCRtpCodecParameters, RTCRtpReceiveParameters
-from aiortc.rtcrtpreceiver import RTCRtpReceiver
+from aiortc.rtcrtpreceiver import NackGenerator, RTCRtpReceiver
 from aiortc.rtcrtpsender import RTCEncodedFrame, RTCRtpSender
-from aiortc.rtp import AnyRtcpPacket, RtcpSrPacket, RtpPacket
+from aiortc.rtp import RTP_HISTORY_SIZE, AnyRtcpPacket, RtcpRtpfbPacket, RtcpSrPacket, RtpPacket
 from OpenSSL import SSL
 
 from gateway.media.messages import RtcTerms
@@ -36,7 +39,10 @@ CIPHERS = b":".join(  # with forward secrecy (RFC 8827 section 6.5), for both ki
 )
 CHECKS = 6  # consent requests without an answer until consent is over, as aioice counts
 ANSWER_S = 0.5  # it waits for each
-MOST_MALFORMED = 1000  # datagrams of one peer, beyond which it is ended
+MOST_FAULTS = 1000  # messages of one peer, under its own keys, that broke a parser, beyond which it is ended
+MOST_SSRCS = 16  # of one peer: a browser's camera and microphone, their repair and reports, take five
+MOST_REPEATS = 500  # packets that one viewer is sent again in a second; a picture at 8 Mbit/s has some 30
+PARTS = ("jitter_buffer", "decoder_queue", "nack_generator")  # of aiortc's receiver, which are replaced
 
 
 class Sink(Protocol):
@@ -55,15 +61,21 @@ class Receiver(RTCRtpReceiver):
     async def receive(self, parameters: RTCRtpReceiveParameters) -> None:
         if self.sink is None:
             return
-        if not hasattr(self, "_RTCRtpReceiver__jitter_buffer") or not hasattr(self, "_RTCRtpReceiver__decoder_queue"):
+        if not all(hasattr(self, f"_RTCRtpReceiver__{part}") for part in PARTS):
             raise AssertionError("aiortc keeps its packets elsewhere")
         self._names = {codec.payloadType: codec.name for codec in parameters.codecs}
         self._RTCRtpReceiver__jitter_buffer = self
-        self._RTCRtpReceiver__decoder_queue = self.sink
+        self._RTCRtpReceiver__nack_generator = Gaps()
+        self._RTCRtpReceiver__decoder_queue: Any = self.sink
         await super().receive(parameters)
 
     def _handle_disconnect(self) -> None:
         """Its transport is closed, which says nothing of why; the peer connection does."""
+
+    async def stop(self) -> None:
+        """Without the word to its sink by which aiortc ends a decoder: here it says that the sender has left."""
+        self._RTCRtpReceiver__decoder_queue = Queue()
+        await super().stop()
 
     def add(self, packet: RtpPacket) -> tuple[bool, None]:
         """As a jitter buffer: whether to ask for a keyframe, and the next picture, which goes another way here."""
@@ -78,12 +90,56 @@ class Receiver(RTCRtpReceiver):
             self.sink.report(packet.sender_info.rtp_timestamp, packet.sender_info.ntp_timestamp)
         await super()._handle_rtcp_packet(packet)
 
+    async def _run_rtcp(self) -> None:
+        """Goes on when a report does not fit its fields: aiortc's ends then, and its `stop` would wait for ever."""
+        while True:
+            try:
+                return await super()._run_rtcp()
+            except struct.error:  # numbers that the publisher made up
+                cast(DtlsTransport, self.transport).malformed += 1
+
+
+class Gaps(NackGenerator):
+    """Which packets are missing. Behind a gap that is wider than what senders keep, none of it is."""
+
+    def add(self, packet: RtpPacket) -> bool:
+        if self.max_seq is not None and RTP_HISTORY_SIZE < (packet.sequence_number - self.max_seq) & 0xFFFF < 0x8000:
+            self.max_seq = None
+            self.missing.clear()
+        return super().add(packet)
+
+
+class Repeats:
+    """Which of the packets that a viewer reports as lost it is sent again: none twice at once, and so many a second."""
+
+    def __init__(self) -> None:
+        self._since = float("-inf")
+        self._left = 0
+
+    def of(self, lost: list[int], now: float) -> list[int]:
+        """The newest of these sequence numbers, as far as any are kept (RFC 4585 section 6.2.1)."""
+        if now - self._since >= 1.0:
+            self._since, self._left = now, MOST_REPEATS
+        found = list(dict.fromkeys(seq & 0xFFFF for seq in lost))
+        found = found[max(0, len(found) - min(RTP_HISTORY_SIZE, self._left)) :]
+        self._left -= len(found)
+        return found
+
 
 class Sender(RTCRtpSender):
     """Tells its track that the viewer wants a keyframe, and the timestamp of what went; others encode."""
 
     _origin: int | None = None  # of RTP timestamps, which aiortc keeps to itself until the first has been sent
     _first: int | None = None
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._repeats = Repeats()
+
+    async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
+        if isinstance(packet, RtcpRtpfbPacket):
+            packet.lost = self._repeats.of(packet.lost, time.monotonic())
+        await super()._handle_rtcp_packet(packet)
 
     async def _next_encoded_frame(self, codec: RTCRtpCodecParameters) -> RTCEncodedFrame | None:
         if self._origin is None and self._first is not None:
@@ -120,13 +176,20 @@ class Certificate(RTCCertificate):
 class DtlsTransport(RTCDtlsTransport):
     """`malformed` counts what was received and means nothing, or was not sent by the one whose keys these are.
 
-    `goodbye`: the peer has closed it.
+    Of these, `faults` are what the peer itself sent: what SRTP refuses may come from whoever can use its address, and
+    ends nobody. `goodbye`: the peer has closed it.
     """
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.malformed = 0
+        self.faults = 0
         self.goodbye = False
+
+    @property
+    def hostile(self) -> bool:
+        """Whether it is ended for what it sent."""
+        return self.faults > MOST_FAULTS
 
     async def _recv_next(self) -> None:
         try:
@@ -136,7 +199,8 @@ class DtlsTransport(RTCDtlsTransport):
             raise
         except Exception:  # noqa: BLE001 - whatever its bytes did to a parser
             self.malformed += 1
-            if not self.encrypted or self.malformed > MOST_MALFORMED:  # a handshake that has failed is over
+            self.faults += 1
+            if not self.encrypted or self.hostile:  # a handshake that has failed is over
                 raise ConnectionError from None
 
     def _setup_srtp(self) -> None:
@@ -146,24 +210,30 @@ class DtlsTransport(RTCDtlsTransport):
 
 
 class _Counted:
-    """An SRTP session that counts what it refuses."""
+    """An SRTP session that counts what it refuses, and knows so many SSRCs: each costs memory here and in libsrtp."""
 
     def __init__(self, session: pylibsrtp.Session, transport: DtlsTransport) -> None:
         self._session = session
         self._transport = transport
+        self._ssrcs: set[bytes] = set()
 
     def unprotect(self, data: bytes) -> bytes:
-        return self._through(self._session.unprotect, data)
+        return self._through(self._session.unprotect, data, data[8:12])
 
     def unprotect_rtcp(self, data: bytes) -> bytes:
-        return self._through(self._session.unprotect_rtcp, data)
+        return self._through(self._session.unprotect_rtcp, data, data[4:8])
 
-    def _through(self, unprotect: Any, data: bytes) -> bytes:
+    def _through(self, unprotect: Any, data: bytes, ssrc: bytes) -> bytes:
+        if ssrc not in self._ssrcs and len(self._ssrcs) >= MOST_SSRCS:
+            self._transport.malformed += 1
+            raise pylibsrtp.Error("one SSRC too many")
         try:
-            return cast(bytes, unprotect(data))
+            found = cast(bytes, unprotect(data))
         except pylibsrtp.Error:
             self._transport.malformed += 1
             raise
+        self._ssrcs.add(ssrc)
+        return found
 
 
 def install(terms: RtcTerms) -> None:

@@ -22,6 +22,8 @@ LONGEST = 2048  # characters of an address
 OURS = ("demo",)  # schemes of the connectors that come with the gateway
 Kind = Literal["rtsp", "http", "file", "device", "plugin"]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Place = Literal["loopback", "own", "special", "public", "reserved", "private"]
+HERE: tuple[Place, ...] = ("loopback", "own")  # this machine
 
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
@@ -210,20 +212,16 @@ class Rules:
 
     def _refusal(self, address: Address, port: int) -> str | None:
         meant = embedded(address)
-        here = meant.is_loopback or meant.is_unspecified or str(meant) in self.own()
-        if here and port == self.own_port:
+        place = place_of(meant, self.own())
+        if place in HERE and port == self.own_port:
             return "the gateway's own"
         if any(_same_endpoint(item, meant, port) for item in self.endpoints):
             return None
-        if here:
+        if place in HERE:
             return "this machine's; a media server here is opened with media.endpoints"
-        if meant in METADATA or meant.is_link_local or meant.is_multicast:
+        if place in ("special", "reserved"):
             return "one that no camera has"
-        if meant.is_global and not _tunnelled(meant):
-            return None
-        if meant.is_reserved or (meant.version == 4 and int(meant) >> 24 == 0):
-            return "one that no camera has"
-        if any(meant in ipaddress.ip_network(network, strict=False) for network in self.networks):
+        if place == "public" or any(meant in ipaddress.ip_network(item, strict=False) for item in self.networks):
             return None
         return "private; the networks of cameras are opened with media.networks"
 
@@ -237,6 +235,25 @@ def embedded(address: Address) -> Address:
     if address in _NAT64 or (int(address) >> 32 == 0 and int(address) > 1):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address
+
+
+def place_of(address: Address, own: Collection[str]) -> Place:
+    """Where an address lies that is `embedded` in none. `own` are this machine's.
+
+    "special" is what no peer has: link-local, multicast and metadata addresses; "private" is open only to whom the
+    operator opened it.
+    """
+    if address.is_loopback or address.is_unspecified:
+        return "loopback"
+    if str(address) in own:
+        return "own"
+    if address in METADATA or address.is_link_local or address.is_multicast:
+        return "special"
+    if address.is_global and not _tunnelled(address):
+        return "public"
+    if address.is_reserved or (address.version == 4 and int(address) >> 24 == 0):
+        return "reserved"
+    return "private"
 
 
 def _tunnelled(address: Address) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -64,6 +64,7 @@ class Feed:
     worker: MediaWorker | None = None
     counters: Counters = field(default_factory=Counters)
     deaths: list[float] = field(default_factory=list)  # when children died that read it
+    stranded: bool = False  # no plugin reads its scheme, so far
 
     @property
     def kind(self) -> Kind:
@@ -87,6 +88,7 @@ class MediaWorker:
         self.group = ""  # whose connectors it runs
         self.retiring = False  # it takes no more streams and ends after its last
         self.alone = False  # it reads one stream that others are kept away from
+        self.stuck: Collection[int] = ()  # the streams that hung when it was ended for that
         self.confined: Mapping[str, str] = {}
         self._setup = setup
         self._ping_s = ping_s
@@ -118,6 +120,7 @@ class MediaWorker:
         except* (WorkerDied, BrokenWire) as group:
             raise WorkerDied(str(group.exceptions[0])) from None
         finally:
+            self.retiring = True
             up, self._up = self._up, False
             await self._child.close(to_wire(Bye()) if up and self._left.is_set() else None)
 
@@ -189,16 +192,17 @@ class MediaWorker:
                 feed.counters = counters
         self.switchboard.note(pong.streams)
         if pong.stuck:
-            for number in pong.stuck:
-                if feed := self.feeds.get(number):
-                    feed.receiver.told(Told(number, "lost", "hang", "reading the source hung beyond every deadline"))
+            self.stuck = pong.stuck
             raise WorkerDied(f"reading hangs in {len(pong.stuck)} of its streams")
         self._ponged.set()
 
     def order(self, order: Order, *payload: bytes) -> None:
-        """Say something to the child, if it is up."""
+        """Say something to the child, if it is up. That it has gone is for `run` to say."""
         if self._up:
-            self._child.send(to_wire(order), *payload)
+            try:
+                self._child.send(to_wire(order), *payload)
+            except WorkerDied:
+                self.retiring = True  # who comes now goes elsewhere
 
     @property
     def unsent(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -17,6 +18,8 @@ from gateway.protocol import EPOCH
 from gateway.sinks.mjpeg import Form
 from gateway.web import hub_of
 from gateway.webrtc import ANSWERS, OFFER_BODY, add_routes, calls_of, meet, visitor_of
+
+log = logging.getLogger(__name__)
 
 LAST_WORDS_S = 0.5
 
@@ -56,6 +59,17 @@ class WhepViewer(Call):
         asyncio.get_running_loop().call_later(LAST_WORDS_S, peer.close)
 
     async def _run(self) -> None:
+        """A defect of ours costs this viewer its call, and nobody else the stream."""
+        try:
+            await self._watch()
+        except Exception:
+            log.exception("stream %s: whep broke", self.session.id)
+            self.end("showing it failed; the log says why")
+        finally:
+            farewell = self._subscriber.farewell
+            self.end(farewell[1] if farewell and farewell[1] else "the stream has ended")
+
+    async def _watch(self) -> None:
         """Show and tell from the moment it is connected until it, or the session, is over."""
         try:
             await self.online.wait()
@@ -64,9 +78,6 @@ class WhepViewer(Call):
             if self._subscriber.farewell is not None:  # the session has ended: the last words wait already
                 await self._pour()
             raise
-        finally:
-            farewell = self._subscriber.farewell
-            self.end(farewell[1] if farewell and farewell[1] else "the stream has ended")
 
     async def _pour(self) -> None:
         while True:

@@ -259,8 +259,7 @@ function redraw() {
 /** @param {TrackPublisher} sender @returns {[string, string, string?][]} */
 function numbers(sender) {
   const both = sender.transport === "webrtc" ? numbersOfVideo(sender) : numbersOfPictures(sender);
-  const viewers = status.viewers === undefined ? "–" : String(Math.max(0, status.viewers - (sender.transport === "webrtc" ? 1 : 0)));
-  return [...both, ["viewers", viewers]];
+  return [...both, ["viewers", String(status.viewers ?? "–")]];
 }
 
 /** @param {TrackPublisher} sender @returns {[string, string, string?][]} */

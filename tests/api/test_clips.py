@@ -16,6 +16,7 @@ import pytest
 
 from tests.media.gstreamer import gstreamer
 from tests.media.pulling import free_port
+from tests.media.web_camera import web_camera
 from tests.pictures import colour_at, picture, pixels
 from tests.server import Server, eventually, running
 from tests.sockets import socket_to
@@ -304,3 +305,27 @@ def test_a_camera_of_h264_is_not_encoded_again(gateway: Server, tmp_path: Path) 
         decoded = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
     assert len(decoded) == len(packets)
     assert {(int(frame.max()) > 200, int(frame[0, 0]) < 40) for frame in decoded} == {(True, True)}  # the ball on black
+
+
+@pytest.mark.slow
+def test_a_camera_that_is_lost_has_a_clip_of_what_was_before(gateway: Server, tmp_path: Path) -> None:
+    """Told so late that what a stream keeps while it is alive would be gone."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "still.jpg").write_bytes(picture("green", (320, 240)))
+    with web_camera(folder) as camera:
+        media = {"LOST_S": "8", "RETRY_MAX_S": "1", "SNAPSHOT_S": "0.1", "ENDPOINTS": f'["127.0.0.1:{camera.port}"]'}
+        settings = {f"FRAMEGATE_CLIPS__{key}": value for key, value in FAST.items()}
+        settings |= {f"FRAMEGATE_MEDIA__{key}": value for key, value in media.items()}
+        settings["FRAMEGATE_PLUGINS"] = json.dumps([str(gateway.home / "colours.py")])
+        with running(tmp_path / "own", **settings) as own:
+            wish = {"stream_url": f"{camera.url}/files/still.jpg", "analyzers": ["colours"]}
+            stream_id = own.http.post("/stream/connect", json=wish).json()["stream_id"]
+            eventually(lambda: own.show(stream_id)["frames_in"] > 20)
+            with socket_to(own, stream_id) as viewer:
+                (folder / "still.jpg").unlink()
+                ready = events(viewer, until="clip")[-1]
+            duration_s, shown = film(own.http.get(ready["clip_url"]).content)
+            snapshot = own.http.get(ready["snapshot_url"]).content
+    assert (ready["event_type"], changes(shown), snapshot) == ("camera_lost", ["green"], picture("green", (320, 240)))
+    assert 0.4 <= duration_s <= 2

@@ -146,6 +146,8 @@ def test_a_camera_publishes_by_webrtc_and_another_page_watches_by_webrtc_with_bo
     page.locator("#picture:not([data-boxes='0'])[data-seq]").wait_for()
     way(page, "WebRTC")
     page.locator("#numbers").get_by_text("in step").wait_for()
+    eventually(lambda: gateway.show(stream)["viewers"] == 1)  # the camera's own socket is none
+    eventually(lambda: numbers(phone)["viewers"] == "1")
 
     def counted() -> tuple[int, int, int, int]:
         return sent(phone), gateway.show(stream)["frames_in"], decoded(page), came(page)

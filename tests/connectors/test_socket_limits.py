@@ -206,7 +206,7 @@ async def test_who_asks_for_a_picture_that_cannot_be_made_is_told_with_everybody
 CLOSES = {None, 4400, 4408, 4409, 4413, 4422, 4429}
 ERRORS = {
     *("bad_json", "bad_base64", "bad_image_url", "bad_header", "bad_message", "relay_too_large", "too_fast"),
-    *("undecodable", "truncated", "image_too_large", "second_publisher"),
+    *("undecodable", "truncated", "image_too_large", "second_publisher", "hello_timeout", "publisher_silent"),
 }
 WORDS = st.sampled_from(["type", "frame", "hello", "subscribe", "ack", "message", "ping", "image", "seq", "ts", "data"])
 VALUES = st.recursive(

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from gateway.connectors.pull import Pull
+from gateway.connectors.twofold import TwofoldPull
+from gateway.media.messages import Told
+from gateway.media.pool import MediaPool
+from gateway.media.sources import Source, parse
+from gateway.media.worker import Feed, Receiver
+from tests.clock import now, simulated
+from tests.doubles import FakeAnalyzer, FakeWorker, engine, listener, stream
 from tests.media.web_camera import WebCamera, web_camera
 from tests.pictures import picture
 from tests.server import Server, eventually, running
@@ -29,6 +38,48 @@ def asked(camera: WebCamera) -> set[str]:
 
 def width(server: Server, stream_id: str) -> int:
     return int(server.show(stream_id)["width"] or 0)
+
+
+class Openings:
+    """A pool that reads nothing: `opened` is what it was to read."""
+
+    def __init__(self) -> None:
+        self.opened: list[str] = []
+
+    def open(self, source: Source, receiver: Receiver) -> Feed:
+        wish = receiver.wish(len(self.opened) + 1)
+        assert wish is not None, "opened, and not wanted"
+        self.opened.append(source.path)
+        return Feed(len(self.opened), source, receiver, wish)
+
+    def close(self, feed: Feed) -> None: ...
+
+
+@simulated
+async def test_of_a_stream_that_has_ended_no_other_form_is_opened() -> None:
+    async with engine() as hub:
+        session, pool = await stream(hub), Openings()
+        main, sub = (parse(f"rtsp://192.168.1.9/{name}") for name in ("main", "sub"))
+        camera = TwofoldPull(session, main, sub, pool=cast(MediaPool, pool), clock=now)
+        camera.start()
+        session.watch(listener(session))
+        session.end("deleted")  # its own task closes the camera a moment later
+        assert (camera.wish(1), pool.opened) == (None, ["/sub"])
+
+
+@simulated
+async def test_a_camera_that_is_looked_at_seldom_does_not_seem_stale_and_keeps_its_place() -> None:
+    async with engine(FakeWorker(FakeAnalyzer("slow"))) as hub:
+        session = await stream(hub, "slow", options={"slow": {"fps": 0.2}})
+        camera = Pull(session, parse("rtsp://192.168.1.9/"), pool=cast(MediaPool, Openings()), clock=now)
+        camera.start()
+        wish = camera.wish(1)
+        assert wish is not None
+        assert (wish.fps, wish.wanted, camera.asked_for_few) == (1.0, True, False)
+        camera.told(Told(1, "online"))
+        assert camera.asked_for_few
+        camera.told(Told(1, "lost", "timeout", "it says nothing"))
+        assert not camera.asked_for_few
 
 
 @pytest.mark.slow

@@ -9,15 +9,16 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.access.door import TOKEN, basic, bearer, make, publish_token, revoke, view_token
 from tests.pictures import picture
-from tests.rtc_http import FRAGMENT, LOOPBACK, OBS, OFFERS, keep, met, post, publisher, refusal, until
+from tests.rtc_http import FRAGMENT, LOOPBACK, OBS, OFFERS, SDP, VIEWER, keep, met, post, publisher, refusal, until
 from tests.server import Server, eventually, running
-from tests.sockets import socket_to
+from tests.sockets import pong, socket_to
 
 pytestmark = pytest.mark.e2e
 
@@ -200,6 +201,56 @@ def test_one_publishes_at_a_time_and_a_token_takes_over(server: Server, stream: 
     assert refusal(server.http.get(first)) == (404, "not_found")
     assert server.http.get(second).status_code == 204
     assert server.show(stream)["publishers"] == 1
+
+
+def test_of_two_who_come_at_once_one_publishes_and_the_other_is_refused(server: Server, stream: str, whip: str) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        answers = sorted(pool.map(lambda _: post(server, whip), range(2)), key=lambda answer: answer.status_code)
+    assert [answer.status_code for answer in answers] == [201, 409]
+    assert server.http.get(met(answers[0])).status_code == 204
+    assert server.show(stream)["publishers"] == 1
+
+
+@pytest.mark.slow
+def test_an_offer_that_cannot_be_answered_costs_a_silent_publisher_nothing(server: Server, whip: str) -> None:
+    silent, interleaved = met(post(server, whip)), OBS.replace("packetization-mode=1", "packetization-mode=2")
+    assert refusal(post(server, whip, interleaved)) == (409, "second_publisher")
+    eventually(lambda: refusal(post(server, whip, interleaved)) == (406, "codec"))  # it has been silent for long enough
+    assert server.http.get(silent).status_code == 204
+    newcomer = met(post(server, whip))
+    assert [server.http.get(each).status_code for each in (silent, newcomer)] == [404, 204]
+
+
+@pytest.mark.parametrize(("word", "offer"), [("whip", OBS), ("whep", VIEWER)])
+def test_a_stream_that_ends_while_an_offer_comes_is_told_as_ended(
+    server: Server, stream: str, word: str, offer: str
+) -> None:
+    def body() -> Iterator[bytes]:
+        yield offer[:100].encode()
+        assert server.http.delete(f"/stream/{stream}").status_code == 204
+        yield offer[100:].encode()
+
+    answer = server.http.post(f"/stream/{stream}/{word}", content=body(), headers={"Content-Type": SDP})
+    assert refusal(answer) == (404, "session_ended")
+    assert answer.json()["reason"] == "deleted"
+
+
+def test_a_socket_that_says_the_publishers_token_is_no_viewer_and_takes_the_place_with_a_picture_only(
+    server: Server, stream: str, whip: str
+) -> None:
+    location = met(post(server, whip))
+    with socket_to(server, stream) as messages, socket_to(server, stream):
+        assert server.show(stream)["viewers"] == 2
+        messages.send(json.dumps({"type": "hello", "resume": location.rpartition("/")[2]}))
+        pong(messages)
+        shown = server.show(stream)
+        assert (shown["viewers"], shown["publishers"]) == (1, 1)
+        assert server.http.get(location).status_code == 204
+        messages.send(picture("red"))
+        pong(messages)
+        assert refusal(server.http.get(location)) == (404, "not_found")
+        shown = server.show(stream)
+        assert (shown["viewers"], shown["publishers"]) == (1, 1)
 
 
 def test_a_session_is_found_on_its_own_stream_only(server: Server, stream: str, whip: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from gateway.media.messages import Shot, Told, Wish
 from gateway.media.peers import Offer
 from tests.media.rtc import pool
-from tests.rtc_http import FRAGMENT, LOOPBACK, OBS, OFFERS, keep, met, post
+from tests.rtc_http import FRAGMENT, LOOPBACK, OBS, OFFERS, keep, met, post, refusal
 from tests.server import Server, running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -101,6 +101,16 @@ def test_nor_by_what_trickles_in_later(server: Server, listener: socket.socket) 
     answer = server.http.patch(location, content=fragment.encode(), headers={"Content-Type": FRAGMENT})
     assert answer.status_code == 204
     assert heard(listener, 1.5) is None
+
+
+@pytest.mark.parametrize("hidden", ["i=x\u2028", "i=x\x85", "s=x\u2029"], ids=ascii)
+def test_nor_by_lines_within_a_line(server: Server, listener: socket.socket, hidden: str) -> None:
+    head, mid, rest = OBS.partition("a=mid:")
+    within = "".join(f"{hidden}{line}\r\n" for line in lines(listener.getsockname()[1]).split("\r\n") if line)
+    met(post(server, f"/stream/{server.open()}/whip", head + within + mid + rest))
+    assert heard(listener, 1.5) is None
+    attribute = head + within.replace(hidden[:2], "a=", 1) + mid + rest
+    assert refusal(post(server, f"/stream/{server.open()}/whip", attribute)) == (400, "bad_sdp")
 
 
 def test_who_tries_is_counted(server: Server, listener: socket.socket) -> None:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.pictures import COLOURS, colour_at, colour_of, picture, pixels
+from tests.pictures import COLOURS, colour_at, colour_of, picture
 from tests.server import Server, eventually
 from tests.sockets import socket_to
+from tests.vlc import first_picture, vlc
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -135,33 +132,7 @@ def test_chromium_renders_the_api_docs_without_a_foreign_or_failed_request(
 
 
 def test_vlc_decodes_the_picture(server: Server) -> None:
-    if not (vlc := shutil.which("cvlc")):
-        pytest.skip("needs VLC: apt install vlc-bin vlc-plugin-base")
     stream_id = server.open()
-    with tempfile.TemporaryDirectory(prefix="vlc-", dir="/tmp") as folder, camera(server, stream_id):
-        os.chmod(folder, 0o777)  # VLC refuses to run as root, so it runs as somebody who owns nothing
-        scene = ["--video-filter", "scene", "--scene-format", "png", "--scene-path", folder, "--scene-ratio", "5"]
-        command = [
-            vlc,
-            "-I",
-            "dummy",
-            "--no-audio",
-            "--vout",
-            "dummy",
-            *scene,
-            f"{server.url}/stream/video/{stream_id}",
-        ]
-        somebody = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
-        with subprocess.Popen(
-            command,
-            env={**os.environ, "HOME": folder, "XDG_RUNTIME_DIR": folder},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            **somebody,  # type: ignore[call-overload]
-        ) as player:
-            try:
-                taken = eventually(lambda: sorted(Path(folder).glob("*.png"))[:-1])  # the last one may be half written
-            finally:
-                player.kill()
-        middle = pixels(taken[0].read_bytes())[100:140, 140:180]
+    with camera(server, stream_id), vlc(f"{server.url}/stream/video/{stream_id}") as folder:
+        middle = first_picture(folder)[100:140, 140:180]
     assert colour_at(middle.reshape(-1, 3).mean(axis=0).tolist()) == "green"

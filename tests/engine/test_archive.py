@@ -93,6 +93,20 @@ async def test_a_folder_that_was_being_removed_is_gone_after_a_crash(tmp_path: P
     assert (later.of(EVENT), list((tmp_path / "media").iterdir())) == (None, [])
 
 
+async def test_a_folder_that_cannot_be_read_or_has_an_impossible_date_costs_the_others_nothing(tmp_path: Path) -> None:
+    reel = await filled(archive(tmp_path))
+    media = tmp_path / "media"
+    for name in ("20261341T000000Z-stream-00000000", "20261121T250000Z-stream-00000000"):
+        (media / name).mkdir()
+    odd = media / "20261121T115959Z-stream-00000000"
+    (odd / f".{CLIP}{files.PART}").mkdir(parents=True)  # not even its user can unlink that
+    later = archive(tmp_path)
+    await later.load()
+    assert (list(later.reels), later.bytes, later.failures) == ([reel.name], 3 * BLOCK, 1)
+    await later.load()
+    assert later.bytes == 3 * BLOCK
+
+
 async def test_what_is_too_old_goes_at_the_start_and_later(tmp_path: Path) -> None:
     real = datetime.now(UTC)
     await filled(archive(tmp_path), EVENT, began=real - timedelta(days=8))

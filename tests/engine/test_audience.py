@@ -219,13 +219,16 @@ async def test_one_viewer_too_many_is_refused_and_one_who_watches_twice_counts_o
 
 
 @simulated
-async def test_a_publishers_own_socket_is_no_viewer() -> None:
+async def test_sockets_of_the_publisher_are_no_viewers_as_long_as_it_has_the_place() -> None:
     async with engine() as hub:
-        session = await stream(hub)
-        listener(session)
-        listener(session)
-        session.claim(FakePublisher(listens=True))
+        session, publisher = await stream(hub), FakePublisher("secret")
+        listener(session).tokens = frozenset({"of another one", publisher.token})
+        listener(session).tokens = frozenset({"of another one"})
+        assert session.viewers == 2
+        session.claim(publisher)
         assert (session.viewers, session.status()["publishers"]) == (1, 1)
+        session.resign(publisher)
+        assert session.viewers == 2
 
 
 @simulated

@@ -16,6 +16,7 @@ from gateway.engine import clips as module
 from gateway.engine.archive import CLIP, Reel
 from gateway.engine.clips import Clips, Job, Still
 from gateway.engine.confine import VARIABLE, Confinement
+from gateway.engine.hub import Hub
 from gateway.engine.ring import Piece
 from gateway.errors import NoClip, NotFound
 from gateway.frame import Frame
@@ -94,6 +95,35 @@ async def test_a_process_that_dies_or_hangs_costs_one_clip(tmp_path: Path, end: 
         assert await Order(clips, picture("red"), event_id="f" * 32).outcome() == "failed"
         assert await Order(clips, picture("red"), event_id="d" * 32).outcome() == "ready"
         assert (clips.made, clips.lost) == (2, {"broken": 1})
+
+
+async def test_a_clip_that_a_defect_of_ours_costs_is_given_up_and_the_next_one_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BROKEN_S", 0.0)
+    async with running(tmp_path) as clips:
+        with monkeypatch.context() as broken:
+            broken.setattr(Job, "order", lambda *_: {"do": object()})
+            assert await Order(clips, picture("red")).outcome() == "failed"
+        assert (clips.lost, clips.held, clips._child) == ({"broken": 1}, 0, None)
+        assert await Order(clips, picture("red"), event_id="f" * 32).outcome() == "ready"
+
+
+async def test_who_serves_no_clips_leaves_alone_what_a_server_keeps_in_the_same_place(tmp_path: Path) -> None:
+    async with running(tmp_path) as clips:
+        reel = clips.begin("stream")
+        clips.archive.add(reel, EVENT)
+        clips.keep(EVENT, still(reel, picture("red")))
+        await until(lambda: not clips._stills)
+        half = clips.archive.path(reel, f".{CLIP}.part")
+        half.write_bytes(b"half")
+        mine = settings(home=tmp_path, clips={"keep_s": 0.001, "quota_mb": 0.001})
+        assert not Hub(mine).clips.rules.on
+        async with Clips(mine, serves=False).running() as other:
+            await asyncio.sleep(0.05)  # there is nothing to wait for
+            assert (other.rules.on, other.describe()["disk_bytes"]) == (False, 0)
+        assert half.exists()
+        assert (await clips.picture(EVENT))[0] == picture("red")
 
 
 async def test_without_work_there_is_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,19 +43,20 @@ class Stage:
     id: str = "stream"
     now: float = 1000.0
     seq: int = 0
+    latest: Frame | None = None
     stages: list[str] = field(default_factory=lambda: ["any"])
     reason: str | None = None
     findings: Findings = field(default_factory=Findings)
 
     def __post_init__(self) -> None:
-        chosen = settings(home=self.folder, clips=self.rules)
+        chosen = self.settings = settings(home=self.folder, clips=self.rules)
         self.clips = self.clips or Clips(chosen, clock=lambda: self.now)
         self.recorder = Recorder(self, self.clips, lambda: self.now)  # type: ignore[arg-type]
 
     def frame(self, jpeg: bytes = JPEG) -> Frame:
         self.now += 0.05
         self.seq += 1
-        frame = Frame(self.seq, self.now, 160, 120, jpeg)
+        frame = self.latest = Frame(self.seq, self.now, 160, 120, jpeg)
         self.recorder.picture(frame)
         return frame
 
@@ -64,6 +65,18 @@ class Stage:
             self.frame(jpeg)
             if number % 5 == 0:
                 self.recorder.tick(self.now)
+
+    def silence(self, seconds: float) -> None:
+        """Nothing comes any more, and the session's clock goes on."""
+        for _ in range(round(seconds / 0.25)):
+            self.now += 0.25
+            self.recorder.tick(self.now)
+
+    def lost(self, name: str) -> Event:
+        """The gateway's own event, told with the last frame there was."""
+        about: dict[str, Any] = {"stream_id": self.id, "severity": "critical", "started_at": datetime.now(UTC)}
+        event = Event(name, "new", "camera_lost", analyzer="", version="", **about)
+        return self.recorder.told(event, self.latest, {})
 
     def sight(self, name: str, phase: Phase = "new", *, severity: Severity = "info", score: float = 0.5) -> Event:
         frame = self.frame()
@@ -220,18 +233,41 @@ def test_of_too_many_clips_the_oldest_is_given_up_and_its_events_have_none(tmp_p
     assert len(stage.jobs()) == 2
 
 
-def test_an_event_of_the_gateway_itself_gets_what_came_last(tmp_path: Path) -> None:
+def test_a_camera_that_is_lost_gets_its_last_picture_and_a_clip_of_what_was_before(tmp_path: Path) -> None:
+    """It is told `lost_s` after its source has failed, which is noticed when it has been silent for a while."""
     stage = Stage(tmp_path, {"pre_s": 3})
+    media = stage.settings.media
     stage.play(20)
-    last, stage.now = stage.frame(), stage.now + 5  # nothing comes any more, which is noticed later
-    about: dict[str, Any] = {"stream_id": stage.id, "severity": "critical", "started_at": datetime.now(UTC)}
-    lost = Event("a", "new", "camera_lost", analyzer="", version="", **about)
-    assert stage.recorder.told(lost, last, {}).snapshot_url == "/api/events/a/snapshot.jpg"
+    last = stage.frame()
+    stage.silence(media.no_frame_s + media.lost_s)
+    assert stage.lost("a").snapshot_url == "/api/events/a/snapshot.jpg"
     assert stage.clips is not None
     assert stage.clips._stills["a"].frame is last
-    stage.recorder.close()
+    stage.silence(30)
     (job,) = stage.jobs()
     assert (job.pieces[-1].at - last.received_at <= 0, 3 <= length(job) <= 3.3) == (True, True)
+
+
+def test_what_a_silent_stream_keeps_goes_when_nothing_can_need_it(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, {"pre_s": 3})
+    stage.play(20)
+    kept = stage.recorder.ring.bytes
+    stage.silence(25)
+    assert 0 < stage.recorder.ring.bytes <= kept
+    stage.silence(10)
+    assert stage.recorder.ring.bytes == 0
+
+
+def test_a_clip_after_a_long_silence_shows_nothing_from_before_it(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, {"pre_s": 3, "post_s": 1})
+    stage.play(20)
+    stage.silence(20)
+    stage.play(1)
+    stage.sight("a")
+    stage.sight("a", "end")
+    stage.play(3)
+    (job,) = stage.jobs()
+    assert length(job) <= 2.5
 
 
 def packets(stage: Stage, *, key: bool) -> None:

@@ -50,6 +50,32 @@ async def test_a_publisher_silent_for_2_s_is_replaced() -> None:
 
 
 @simulated
+async def test_a_publisher_that_has_just_come_is_not_silent() -> None:
+    async with engine() as hub:
+        session, first, second = await stream(hub), FakePublisher(), FakePublisher("other")
+        session.claim(first)  # and its first picture is on its way
+        await asyncio.sleep(2)
+        with pytest.raises(SecondPublisher):
+            session.claim(second)
+        await asyncio.sleep(0.01)
+        session.claim(second)
+        assert first.displacements == 1
+
+
+@simulated
+async def test_a_camera_that_nobody_wants_pictures_of_is_not_silent() -> None:
+    async with engine() as hub:
+        session, camera, other = await stream(hub), FakePublisher(asked_for_few=True), FakePublisher("other")
+        session.claim(camera)
+        await asyncio.sleep(600)
+        with pytest.raises(SecondPublisher):
+            session.claim(other)
+        camera.asked_for_few = False  # it is lost
+        session.claim(other)
+        assert camera.displacements == 1
+
+
+@simulated
 async def test_who_holds_the_resume_token_takes_over_at_once() -> None:
     async with engine() as hub:
         session, first, again = await stream(hub), FakePublisher("secret"), FakePublisher("other")

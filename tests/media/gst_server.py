@@ -6,6 +6,7 @@ listens.
 
 from __future__ import annotations
 
+import os
 import sys
 
 import gi
@@ -48,7 +49,8 @@ def main() -> None:
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(sys.argv[1])
-    for path, launch in MEDIA.items():
+    now = os.environ.get("CAMERA", "/h264")  # what the camera at /camera sends this time
+    for path, launch in (MEDIA | {"/camera": MEDIA[now]}).items():
         factory = GstRtspServer.RTSPMediaFactory()
         factory.set_launch(f"( {launch} )")
         factory.set_shared(True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import subprocess
 from collections.abc import Iterator
@@ -26,19 +27,21 @@ def _missing() -> str:
         return PYTHON
 
 
-def start(port: int, *credential: str) -> subprocess.Popen[bytes]:
+def start(port: int, *credential: str, camera: str = "/h264") -> subprocess.Popen[bytes]:
     """A server that listens; skips the test where there is no GStreamer."""
     if missing := _missing():
         pytest.skip(f"needs GStreamer: there is no {missing}")
-    process = subprocess.Popen([PYTHON, str(SCRIPT), str(port), *credential], stdout=subprocess.PIPE)
+    command = [PYTHON, str(SCRIPT), str(port), *credential]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "CAMERA": camera})
     assert process.stdout is not None
     assert select.select([process.stdout], [], [], START_S)[0], "GStreamer's server does not start"
     return process
 
 
 @contextmanager
-def gstreamer(port: int, *credential: str) -> Iterator[subprocess.Popen[bytes]]:
-    process = start(port, *credential)
+def gstreamer(port: int, *credential: str, camera: str = "/h264") -> Iterator[subprocess.Popen[bytes]]:
+    """`camera`: the path whose pictures /camera sends."""
+    process = start(port, *credential, camera=camera)
     try:
         yield process
     finally:

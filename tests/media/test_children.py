@@ -10,11 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gateway.media.pool import MediaPool, setup_of
-from gateway.media.sources import parse
-from gateway.media.worker import Kind, MediaWorker
+from gateway.media.pool import MediaPool
 from tests.media.fake_rtsp import fake_camera
-from tests.media.pulling import Watcher, pool, pull, settings
+from tests.media.pulling import pool, pull
 from tests.media.web_camera import web_camera
 from tests.server import eventually
 
@@ -86,38 +84,6 @@ async def test_a_child_that_grew_too_large_gives_its_streams_to_another_one(
         assert pids(running) != first
         assert running.recycled >= 1
         assert running.restarts == 0
-
-
-async def test_a_stream_of_a_child_that_dies_while_its_streams_move_is_opened_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chosen = settings(tmp_path)
-    moving = MediaPool(chosen)
-    begun: list[MediaWorker] = []
-    opened: list[tuple[str, int]] = []
-
-    def begin(kind: Kind, *_: object) -> MediaWorker:
-        """A child that never comes up."""
-        worker = MediaWorker(f"media-{len(begun)}", kind, setup_of(chosen), environment={}, nice=0, ping_s=1)
-        begun.append(worker)
-        moving.workers.append(worker)
-        return worker
-
-    monkeypatch.setattr("gateway.media.pool.MOVE_S", 0.1)
-    monkeypatch.setattr(moving, "_begin", begin)
-    monkeypatch.setattr(
-        MediaWorker, "order", lambda self, said: opened.append((self.name, said.number)) if said.t == "open" else None
-    )
-    first, second = (moving.open(parse("rtsp://192.168.1.9/"), Watcher()) for _ in range(2))
-    begun[0].retiring = True
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(moving._recycle(begun[0]))
-        while first.worker is begun[0]:  # noqa: ASYNC110
-            await asyncio.sleep(0)
-        moving.workers.remove(begun[0])
-        tasks.create_task(moving._bring_back(begun[0], "killed"))
-    assert opened == [("media-0", 1), ("media-0", 2), ("media-1", 1), ("media-1", 2)]
-    assert [list(worker.feeds.values()) for worker in begun] == [[], [first, second]]
 
 
 @pytest.mark.slow

@@ -133,6 +133,38 @@ async def test_no_packet_goes_where_the_camera_says_that_its_media_come_from(tmp
             victim.recv(1)
 
 
+@pytest.mark.slow
+async def test_by_udp_only_the_cameras_own_datagrams_are_taken(tmp_path: Path) -> None:
+    """From whomever else there is nobody at the port."""
+    with ExitStack() as stack:
+        own, stranger = (stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(2))
+        own.bind(("127.0.0.1", 0))
+        port = own.getsockname()[1]
+        transport = f"Transport: RTP/AVP/UDP;unicast;client_port=5000-5001;server_port={port}-{port}"
+        camera = stack.enter_context(fake_camera(SETUP=status(200, "Session: 1", transport)))
+        async with pool(tmp_path, camera.port, read_s=10) as running:
+            _, watcher = pull(running, replace(parse(f"rtsp://127.0.0.1:{camera.port}/x"), udp=True))
+            await asyncio.to_thread(eventually, lambda: any(text.startswith("PLAY") for text in camera.asked))
+            asked = next(text for text in camera.asked if text.startswith("SETUP"))
+            theirs = int(asked.partition("client_port=")[2].partition("-")[0])
+            assert [_taken(sender, theirs) for sender in (own, stranger)] == [True, False]
+            watcher.gone = True
+
+
+def _taken(sender: socket.socket, port: int) -> bool:
+    """Whether somebody at this port of ours takes a datagram: Linux answers at once where nobody does."""
+    sender.connect(("127.0.0.1", port))
+    sender.settimeout(0.2)
+    sender.send(b"x")
+    try:
+        sender.recv(1)
+    except ConnectionRefusedError:
+        return False
+    except TimeoutError:
+        pass
+    return True
+
+
 async def test_a_source_that_is_closed_while_it_waits_leaves_nothing_open(tmp_path: Path) -> None:
     with fake_camera(DESCRIBE=b"") as camera:
         async with pool(tmp_path, camera.port, open_s=60, read_s=60) as running:

@@ -6,10 +6,13 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 
 import av
 import pytest
 
+from gateway.media.messages import Gone, Open, Report, Setup, Told, Wish
+from gateway.media.pull import Pull
 from gateway.media.sources import parse
 from tests.media.pulling import pool, pull
 
@@ -63,6 +66,25 @@ async def test_what_is_no_video_is_an_error(tmp_path: Path, text: str) -> None:
         _, watcher = pull(running, f"file://{path}")
         await watcher.until(lambda: watcher.codes)
     assert watcher.codes[0] == "file"
+
+
+@pytest.mark.parametrize("loop", [True, False])
+def test_a_file_without_a_picture_is_an_error_and_can_be_closed(clip: Path, loop: bool) -> None:
+    data = clip.read_bytes()
+    begin = data.index(b"mdat") + 4
+    size = int.from_bytes(data[begin - 8 : begin - 4], "big") - 8
+    clip.write_bytes(data[:begin] + bytes(size) + data[begin + size :])
+    told: SimpleQueue[Report] = SimpleQueue()
+    source = replace(parse(f"file://{clip}"), loop=loop)
+    pull = Pull(Open(1, source, Wish(1)), Setup(), lambda said, _: told.put(said))
+    pull.start()
+    heard = [told.get(timeout=30) for _ in range(2)]
+    pull.close()
+    assert [(each.state, each.code) for each in heard if isinstance(each, Told)] == [
+        ("connecting", None),
+        ("lost", "file"),
+    ]
+    assert told.get(timeout=30) == Gone(1)
 
 
 async def test_a_pipe_is_no_file_to_wait_for(tmp_path: Path) -> None:

@@ -62,6 +62,20 @@ async def test_a_camera_that_dies_and_returns_is_online_again_with_the_next_atte
 
 
 @pytest.mark.slow
+async def test_a_camera_may_come_back_with_another_codec_and_another_size(tmp_path: Path) -> None:
+    port = free_port()
+    async with pool(tmp_path, port, open_s=5, read_s=5) as running:
+        _, watcher = pull(running, f"rtsp://127.0.0.1:{port}/camera")
+        for path, wanted in (("/h264", (320, 240)), ("/mjpeg", (320, 240)), ("/wide", (640, 360))):
+            told = len(watcher.tolds)
+            with server.gstreamer(port, camera=path):
+                await watcher.until(lambda told=told: "online" in watcher.states[told:], 20)  # type: ignore[misc]
+                await watcher.pictures(3)
+            assert size(watcher.jpegs[-1]) == wanted
+            await watcher.until(lambda: watcher.states[-1] == "lost", 10)
+
+
+@pytest.mark.slow
 async def test_digest_lets_in_and_a_wrong_password_is_an_error_that_is_not_repeated(tmp_path: Path) -> None:
     port = free_port()
     with server.gstreamer(port, "admin", "geheim"):

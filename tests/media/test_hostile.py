@@ -15,7 +15,10 @@ from typing import Any, NoReturn
 import pytest
 
 from gateway.media import dial
+from gateway.media.dial import LOOKUP_S
 from gateway.media.errors import SourceError
+from gateway.media.fetch import Web
+from gateway.media.inputs import Cuts, open_input
 from gateway.media.messages import Gone, Open, Report, Setup, Shot, Told, Wish
 from gateway.media.pull import SLACK_S, Pull
 from gateway.media.sources import Source, parse
@@ -159,9 +162,36 @@ def test_who_never_comes_to_an_end_is_cut_at_the_deadline_and_nobody_hangs(case:
             heard.now += 10_000
             seen.append(heard.pull.stuck())
             told = heard.lost()
-            heard.now += SLACK_S + 1
+            heard.now += SLACK_S + LOOKUP_S + 100.0 + 1
             seen.append(heard.pull.stuck())
     assert (seen, told.code) == ([False] * 3, "timeout")
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_a_source_that_was_cut_dials_no_more(scheme: str) -> None:
+    cuts = Cuts()
+    cuts.cut()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        port = server.getsockname()[1]
+        setup, source = Setup(endpoints=(f"127.0.0.1:{port}",), open_s=1.0), parse(f"{scheme}://127.0.0.1:{port}/x")
+        with pytest.raises(SourceError) as ended:
+            _ = open_input(source, setup, cuts) if scheme == "rtsp" else Web(source, setup, cuts).get()
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert ended.value.code == "ended"
+
+
+@pytest.mark.parametrize(("address", "more_s"), [("http://192.168.1.9/", LOOKUP_S + 7), ("file:///x", 0)])
+def test_who_may_be_at_a_new_connection_when_he_is_cut_has_the_time_that_takes(address: str, more_s: float) -> None:
+    now = [100.0]
+    pull = Pull(Open(1, parse(address), Wish(1)), Setup(open_s=7.0), lambda *_: None, clock=lambda: now[0])
+    pull.expect(5)
+    seen = []
+    for seconds in (5.1, SLACK_S + more_s - 0.1, 0.2):
+        now[0] += seconds
+        seen.append(pull.stuck())
+    assert seen == [False, False, True]
 
 
 @pytest.mark.parametrize("error", [OSError(24, "Too many open files"), ValueError("a defect"), MemoryError()], ids=repr)
@@ -196,6 +226,16 @@ def test_four_addresses_that_say_nothing_take_no_longer_than_one() -> None:
             dial.dial(Source("rtsp", "camera.example", port, tls=True), setup, lookup=lambda *_: ["127.0.0.1"] * 4)
     assert mute.value.code == "timeout"
     assert time.monotonic() - began < PATIENCE_S / 2
+
+
+def test_a_list_of_issuers_that_cannot_be_read_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        setup = Setup(endpoints=(f"127.0.0.1:{port}",), tls_ca="/nowhere/ca.pem")
+        with pytest.raises(SourceError) as unread:
+            dial.dial(Source("rtsp", "camera.example", port, tls=True), setup, lookup=lambda *_: ["127.0.0.1"])
+    assert unread.value.code == "tls"
+    assert unread.value.detail == "media.tls_ca cannot be used: No such file or directory"
 
 
 def test_a_resolver_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

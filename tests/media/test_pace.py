@@ -65,10 +65,6 @@ def test_a_source_that_nobody_looks_at_costs_its_keyframes() -> None:
     assert run(Wish(1, wanted=False)) == pytest.approx((1, 1), abs=0.1)
 
 
-def test_only_keyframes_are_decoded_if_that_is_wished() -> None:
-    assert run(Wish(1, fps=15, keyframes=True)) == pytest.approx((1, 1), abs=0.1)
-
-
 def test_frames_that_none_refers_to_are_skipped_where_every_second_one_would_do() -> None:
     plans = {}
     for fps in (15, 8, 5):

@@ -13,7 +13,10 @@ import pytest
 
 from gateway.connector import Connector, check_connector
 from gateway.engine.plugins import PluginSpec, load
+from gateway.engine.wire import BrokenWire
 from gateway.jpeg import read_header
+from gateway.media.messages import report
+from gateway.media.plugged import _told
 from gateway.media.sources import Source
 from tests.media.pulling import pool, pull
 
@@ -127,6 +130,9 @@ WRONG = {
     'yield Capture(b"no picture")': "codec",
     'yield "no capture"': "connector",
     "yield Capture(np.zeros((4, 4), np.uint8))": "connector",
+    "yield Capture(np.zeros((4, 4, 3), np.uint8), time.time() * 1000)": "connector",
+    'yield Capture(np.zeros((4, 4, 3), np.uint8), float("nan"))': "connector",
+    'yield Capture(np.zeros((4, 4, 3), np.uint8), "now")': "connector",
 }
 
 
@@ -140,6 +146,31 @@ async def test_what_a_connector_does_wrong_has_its_word(tmp_path: Path) -> None:
     assert [bad.codes[0] for bad in pulled] == list(WRONG.values())
     assert all(bad.states[:2] == ["connecting", "online"] for bad in pulled)
     assert "canary" not in repr([bad.tolds for bad in pulled])
+
+
+@pytest.mark.parametrize("captured", [-1, 4e15, 10**400])
+def test_a_time_of_capture_that_is_none_is_no_message(captured: int) -> None:
+    with pytest.raises(BrokenWire, match="captured_us"):
+        report(
+            {"t": "frame", "number": 1, "at": 0.0, "width": 4, "height": 4, "keyframe": True, "captured_us": captured}
+        )
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("//user:geheim@cam.example/x?key=wort", "no way to bad://user:geheim@cam.example/x?key=wort"),
+        ("//user:geheim@cam.example/x?key=wort", "Max retries: host='cam.example', url: /x?key=wort, auth geheim"),
+        ("geheimwort", "there is no geheimwort"),
+    ],
+)
+def test_what_a_connector_raises_is_logged_without_its_address(
+    address: str, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = _told("bad", address, ValueError(words))
+    assert (told.code, "geheim" in told.detail) == ("connector", False)
+    assert [secret for secret in ("geheim", "wort") if secret in caplog.text] == []
+    assert "ValueError: " in caplog.text
 
 
 async def test_a_connector_that_returns_has_ended_and_one_that_nobody_has_is_told(tmp_path: Path) -> None:

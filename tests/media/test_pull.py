@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.engine.process import WorkerDied
-from gateway.media.messages import Counters, Open, Pong, Setup, Told, Wish
+from gateway.media.messages import Counters, Open, Pong, Setup, Wish
 from gateway.media.pool import environment_of, setup_of
 from gateway.media.pull import SLACK_S, Pull
 from gateway.media.sources import parse
@@ -31,7 +31,7 @@ def test_a_thread_that_does_not_end_when_it_is_cut_hangs_and_one_that_rests_does
     assert cut == [False, False, True, True, True]
 
 
-def test_a_pong_that_names_a_stuck_stream_ends_the_child_and_tells_whose_fault_it_is(tmp_path: Path) -> None:
+def test_a_pong_that_names_a_stuck_stream_ends_the_child(tmp_path: Path) -> None:
     chosen = settings(tmp_path)
     worker = MediaWorker(
         "media-1", "network", setup_of(chosen), environment=environment_of(chosen, "network"), nice=0, ping_s=1
@@ -41,5 +41,5 @@ def test_a_pong_that_names_a_stuck_stream_ends_the_child_and_tells_whose_fault_i
         worker.adopt(Feed(number, parse("demo:"), watcher, Wish(number)))
     with pytest.raises(WorkerDied):
         worker._hear(Pong(7, {2: Counters(packets=3)}, (1,)), b"")
-    assert guilty.tolds == [Told(1, "lost", "hang", "reading the source hung beyond every deadline")]
-    assert (other.tolds, worker.rss, worker.feeds[2].counters.packets) == ([], 7, 3)
+    assert (worker.stuck, worker.rss, worker.feeds[2].counters.packets) == ((1,), 7, 3)
+    assert guilty.tolds == other.tolds == []  # whose fault it was is told when the child has gone

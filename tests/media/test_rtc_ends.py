@@ -14,9 +14,14 @@ import pytest
 from aiortc import RTCPeerConnection
 
 from gateway.media.errors import SourceError
+from gateway.media.messages import Answer, Gone, Hangup, Meet, Report, Wish
 from gateway.media.peers import Offer
-from gateway.media.pool import MediaPool
+from gateway.media.pool import MediaPool, setup_of
+from gateway.media.rtc_outbox import Outbox
+from gateway.media.rtc_peers import Peers
+from gateway.settings import Settings
 from tests.media.rtc import Ear, Painted, client, connect, in_order, loopback, new_client, offer_of, pool
+from tests.rtc_http import OBS
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +51,35 @@ async def test_whoever_goes_without_a_word_is_lost_and_whoever_says_goodbye_has_
     assert silent.states == ["connecting", "online", "lost"]
     assert silent.codes == ["consent"]
     assert polite.states == ["connecting", "online", "ended"]
+
+
+class Heard(Outbox):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[Report] = []
+
+    def tell(self, report: Report) -> None:
+        self.told.append(report)
+
+    def forget(self, number: int) -> None:
+        pass
+
+
+async def test_who_is_hung_up_in_the_same_breath_is_not_answered_and_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "gateway.media.rtc_peers.install", lambda _: None
+    )  # it is for a child: the whole process has it
+    peers = Peers(setup_of(Settings(home=tmp_path)), heard := Heard())
+    peers.obey(Meet(1, Offer("in", OBS), Wish(1)))
+    peers.obey(Hangup(1))
+    async with asyncio.timeout(5):
+        while Gone(1) not in heard.told:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert heard.told == [Answer(1, None, "ended", "it was hung up before it was answered"), Gone(1)]
+    assert (peers.counters(), peers.nobody.is_set()) == ({}, True)
 
 
 async def test_a_gateway_that_leaves_says_goodbye(tmp_path: Path) -> None:

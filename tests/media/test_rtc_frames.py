@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 
-from gateway.media.rtc_frames import Assembler, Packet
+import pytest
+
+from gateway.media.rtc_frames import MOST_BYTES, MOST_PARTS, Assembler, Packet, stands_alone
 from gateway.media.rtc_time import NTP_EPOCH, SenderTime
 
 KEY, DELTA = b"\x10\x02\x00\x9d\x01\x2a", b"\x11\x02\x00"  # how VP8 pictures begin
@@ -109,6 +111,33 @@ def test_what_waits_is_bounded() -> None:
     for seq in range(2, 30_000):  # the second packet never comes, and time stands still
         assembler.add(Packet(seq, seq, True, DELTA, 0.0))
     assert len(assembler._waiting) <= 1024
+
+
+@pytest.mark.parametrize(
+    ("size", "parts"),
+    [pytest.param(65_536, MOST_BYTES // 65_536, id="bytes"), pytest.param(1, MOST_PARTS, id="packets")],
+)
+def test_a_picture_without_an_end_is_dropped_and_a_keyframe_asked_for(size: int, parts: int) -> None:
+    assembler = Assembler()
+    assembler.codec = "VP8"
+    most = 0
+    for seq in range(3 * parts):  # of one picture, and none of them is the last
+        data = KEY if seq == 0 else bytes(size)
+        assert assembler.add(Packet(seq & 0xFFFF, 0, False, data, 0.0)) == []
+        most = max(most, len(assembler._parts))
+    assert parts - 1 <= most <= parts
+    assert (assembler.lost, assembler._parts, assembler._size) == (1, [], 0)
+    assert assembler.ask(0.0)
+    assert fed(assembler, picture(3 * parts, 3000, DELTA) + picture(3 * parts + 3, 6000, KEY)) == [whole(KEY)]
+
+
+def test_a_picture_that_is_parameters_only_is_no_keyframe_however_many_they_are() -> None:
+    units = b"\0\0\1\x67x" * 2000
+    assert [stands_alone("H264", units[:count] + b"\0\0\1\x65slice") for count in (0, 5000, 10_000)] == [
+        True,
+        True,
+        False,
+    ]
 
 
 def test_keyframes_of_h264_are_known_by_their_slices() -> None:

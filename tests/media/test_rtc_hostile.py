@@ -13,16 +13,18 @@ from struct import pack
 from typing import Any
 
 import google_crc32c
+import psutil
 import pylibsrtp
 import pytest
 import pytest_asyncio
 from aioice import stun
 from aiortc import RTCPeerConnection, RTCSessionDescription
 
+from gateway.media.errors import SourceError
 from gateway.media.messages import Wish
 from gateway.media.peers import Offer
 from gateway.media.pool import MediaPool
-from tests.media.rtc import Ear, Painted, client, connect, loopback, offer_of, pool
+from tests.media.rtc import Ear, Painted, client, connect, jpeg, loopback, offer_of, pool
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
@@ -242,3 +244,131 @@ async def test_lines_that_are_no_candidates_are_passed_over(running: MediaPool) 
         await ear.pictures(2)
         peer.close()
     assert ear.codes == []
+
+
+HIDDEN = [  # a candidate to `str.splitlines` or to `str.split`, and to nobody else
+    "a=x:\u2028a=candidate:9 1 udp 1 127.0.0.1 {} typ host",
+    "a=x:\x85a=candidate:9 1 udp 1 127.0.0.1 {} typ host",
+    "a=candidate:9\xa01\xa0udp\xa01\xa0127.0.0.1\xa0{}\xa0typ\xa0host 1 udp 1 192.0.2.1 9999 typ host",
+    "a=x\na=candidate:9 1 udp 1 127.0.0.1 {} typ host",
+]
+
+
+@pytest.mark.parametrize("line", HIDDEN, ids=ascii)
+async def test_a_child_tries_no_candidate_that_the_gateway_could_not_see(running: MediaPool, line: str) -> None:
+    hidden, plain, ear = await bare(), await bare(), Ear()
+    lines = line.format(hidden.transport.get_extra_info("sockname")[1]) + "\r\n"
+    async with client() as camera:
+        camera.addTrack(Painted())
+        offer = re.sub("a=candidate.*\r\n|a=end-of-candidates\r\n", "", await offer_of(camera))
+    with pytest.raises(SourceError) as caught:
+        await running.offer(Offer("in", offer + lines), ear)
+    assert caught.value.code == "sdp"
+    peer = await running.offer(Offer("in", offer), ear)
+    peer.trickle(lines)
+    peer.trickle(f"a=candidate:1 1 udp 1 127.0.0.1 {plain.transport.get_extra_info('sockname')[1]} typ host\r\n")
+    await plain.next(lambda data: data[:2] == b"\x00\x01")
+    assert hidden.came.empty()
+    peer.close()
+    hidden.transport.close()
+    plain.transport.close()
+
+
+def raw(kind: int, first: int, body: bytes) -> bytes:
+    """An RTCP packet."""
+    return pack("!BBH", 0x80 | first, kind, len(body) // 4) + body
+
+
+def received(transport: Any) -> int:
+    return int(transport._RTCDtlsTransport__rx_packets)
+
+
+async def test_a_viewer_that_asks_for_packets_again_gets_each_once_and_so_many_in_a_second(running: MediaPool) -> None:
+    ear = Ear()
+    async with client() as viewer:
+        viewer.addTransceiver("video", direction="recvonly")
+        peer = await connect(running, viewer, ear, "out", channel="again")
+        await ear.until(lambda: "online" in ear.states)
+        streams = viewer.getReceivers()[0]._RTCRtpReceiver__remote_streams  # type: ignore[attr-defined]
+        for seq in range(40):
+            peer.show(jpeg(seq, (1280, 720)), seq, None)
+            await asyncio.sleep(0.02)
+        await ear.until_counted(lambda: streams and peer.counters.packets > 5)
+        peer.show(b"", 41, None)
+        transport = viewer.getReceivers()[0].transport
+        (ssrc, stream), *_ = [(key, one) for key, one in streams.items() if one.packets_received > 5]
+        lost = pack("!HH", (stream.max_seq - 16) & 0xFFFF, 0xFFFF) * 300
+        before = received(transport)
+        for _ in range(20):
+            await transport._send_rtp(raw(205, 1, pack("!LL", 1, ssrc) + lost))
+        await asyncio.sleep(0.5)
+        again = received(transport) - before
+        peer.close()
+    assert 1 <= again < 20 * 17 + 30  # of 102,000 that it asked for; the stream goes on meanwhile
+
+
+async def test_a_publisher_of_hundreds_of_ssrcs_goes_on_and_leaves_nothing_behind(running: MediaPool) -> None:
+    async with client() as steady:
+        stays = await published(running, steady, Ear())
+        child = psutil.Process(stays.worker.pid)
+        await asyncio.sleep(1)
+        held = child.num_fds()
+        ear = Ear()
+        async with client() as camera:
+            peer = await published(running, camera, ear)
+            transceiver = camera.getTransceivers()[0]
+            kind = transceiver._codecs[0].payloadType
+            for ssrc in range(400):
+                head = pack("!BBHLL", 0x80, kind, 1, 0, ssrc)
+                await transceiver.sender.transport._send_rtp(head + b"\x10\x00")
+                await asyncio.sleep(0.001)
+            await ear.until_counted(lambda: peer.counters.malformed >= 400 - 16)
+            await asyncio.sleep(1.6)  # it has been sent reports meanwhile
+            await ear.pictures(5)
+            peer.close()
+        async with asyncio.timeout(10):
+            while child.num_fds() > held:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        stays.close()
+    assert ear.states == ["connecting", "online"]
+
+
+async def test_sequence_numbers_that_leap_cost_their_publisher_pictures_and_nobody_else(running: MediaPool) -> None:
+    ear, other = Ear(), Ear()
+    async with client() as camera, client() as steady:
+        await published(running, steady, other)
+        peer = await published(running, camera, ear)
+        transceiver = camera.getTransceivers()[0]
+        for at in range(500):
+            head = pack("!BBHLL", 0x80, transceiver._codecs[0].payloadType, at * 32_767 & 0xFFFF, at, 77)
+            await transceiver.sender.transport._send_rtp(head + b"\x10\x00")
+        seen = len(other.shots)
+        await other.until(lambda: len(other.shots) > seen + 10, 2)
+        peer.close()
+        other.peers[0].close()
+    assert (ear.codes, other.codes) == ([], [])
+
+
+async def test_what_srtp_refuses_ends_nobody_and_what_the_peer_itself_sent_does_in_the_end(running: MediaPool) -> None:
+    ear = Ear()
+    async with client() as camera:
+        camera.createDataChannel("nonsense")
+        peer = await published(running, camera, ear)
+        transport = camera.getTransceivers()[0].sender.transport
+        own = transport.transport._connection._protocols[0].transport
+        for count in range(1500):
+            own.sendto(b"\x80\x60" + os.urandom(40), door(peer.answer)[0])
+            if not count % 20:
+                await asyncio.sleep(0.002)
+        await ear.until_counted(lambda: peer.counters.malformed > 1100)
+        for _ in range(5):
+            await transport._send_data(two_beginnings())
+        await ear.pictures(5)
+        assert ear.codes == []
+        async with asyncio.timeout(20):
+            while not ear.codes:
+                with suppress(ConnectionError):  # it has been said goodbye to
+                    for _ in range(20):
+                        await transport._send_data(two_beginnings())
+                await asyncio.sleep(0.005)
+    assert ear.codes == ["protocol"]

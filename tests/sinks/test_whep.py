@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from gateway.calls import Calls, Visitor
+from gateway.engine.picture import Variant
+from gateway.media.peers import Peer
+from gateway.sinks.whep import WhepViewer
+from gateway.webrtc_rules import Webrtc
 from tests.access.door import TOKEN, basic, bearer, publish_token, view_token
+from tests.clock import now, simulated
+from tests.doubles import engine, jpeg, listener, stream
 from tests.pictures import picture
 from tests.rtc_http import LOOPBACK, OBS, VIEWER, keep, met, post, publisher, refusal, until, viewer
 from tests.server import Server, running
@@ -58,6 +65,27 @@ async def test_pictures_come_as_video_and_results_on_the_data_channel(server: Se
     red, _, blue = shown.reshape(-1, 3).mean(axis=0)
     assert max(red, blue) > 200
     assert min(red, blue) < 60
+
+
+@simulated
+async def test_a_defect_in_showing_costs_one_viewer_its_call_and_nobody_the_stream() -> None:
+    class Broken:
+        def show(self, *_: object) -> None:
+            raise ZeroDivisionError
+
+        def tell(self, _: str) -> None: ...
+        def close(self) -> None: ...
+
+    async with engine() as hub:
+        session = await stream(hub)
+        call = WhepViewer(session, Visitor("192.0.2.1"), Calls(Webrtc(), clock=now), Variant())
+        call.begin()
+        call.peer, other = cast(Peer, Broken()), listener(session)
+        call.online.set()
+        session.put(jpeg())
+        await asyncio.sleep(1)
+        assert (call.over, session.reason, session.viewers) == (True, None, 1)
+        session.audience.leave(other)
 
 
 async def test_who_wants_no_results_gets_pictures_alone(server: Server) -> None:

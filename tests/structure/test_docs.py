@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.main import get_command
@@ -21,6 +22,7 @@ from gateway.commands.plugin_new import New, plugin_new
 from gateway.engine.hub import Hub
 from gateway.engine.metrics import exposition
 from gateway.engine.runner import STATES
+from gateway.media.errors import Code
 from gateway.results import Detection, Result, Sighting
 from gateway.settings import Settings
 from gateway.testing import fixtures
@@ -171,6 +173,13 @@ def test_every_fixture_is_in_its_table() -> None:
 def test_every_state_of_an_analyzer_is_explained_to_authors() -> None:
     table = AUTHORS.read_text().partition("## When it goes wrong")[2].partition("\n## ")[0]
     assert [state for state in STATES if f"`{state}`" not in table.partition("\n- ")[0]] == []
+
+
+def test_every_way_a_camera_fails_is_explained() -> None:
+    table = (DOCS / "cameras.md").read_text().partition("| `error.code` |")[2].partition("\n\n")[0]
+    named = set(re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in table.splitlines()[2:])))
+    of_peers = {"consent", "dtls", "ice", "sdp"}
+    assert named == set(get_args(Code)) - of_peers
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from aiortc.rtp import RTP_HISTORY_SIZE
 from pydantic import BaseModel
 from websockets.http11 import MAX_LINE_LENGTH, MAX_NUM_HEADERS
 
-from gateway import access, credentials, errors, protocol, sdp, strictjson
+from gateway import access, credentials, errors, ice, protocol, sdp, strictjson, webrtc
 from gateway.api import auth
 from gateway.engine import admission, picture, recorder
 from gateway.errors import GatewayError
 from gateway.limits import Limits
+from gateway.media import rtc_frames, rtc_stack
 from gateway.settings import Access, Settings
 from gateway.ws import CODES
 from tests.structure.source import ROOT, modules
@@ -76,7 +78,13 @@ CONSTANTS: dict[str, list[float]] = {  # what no setting changes
     "length of a credential that is looked at": [access.LONGEST],
     "tickets that were not used yet": [credentials.TICKETS],
     "addresses whose wrong credentials are remembered": [credentials.ADDRESSES],
+    "size of an offer": [webrtc.MOST_BYTES],
+    "an encoded picture of a publisher": [rtc_frames.MOST_BYTES, rtc_frames.MOST_PARTS],
+    "SSRCs of one client": [rtc_stack.MOST_SSRCS],
+    "packets that one viewer is sent again": [RTP_HISTORY_SIZE, rtc_stack.MOST_REPEATS],
+    "messages of one client, under its own keys, that break a parser": [rtc_stack.MOST_FAULTS],
     "lines, and m-lines, of an offer": [sdp.MOST_LINES, sdp.MOST_SECTIONS],
+    "candidates of one message that are looked at": [ice.MOST_LOOKED],
 }
 ELSEWHERE: dict[str, set[int]] = {  # numbers that no error of the tree carries
     "connection_limit": {503},  # gateway.last_answer

@@ -36,6 +36,9 @@ CATCH_ALL = {
     ("gateway/engine/supervisor.py", "Supervisor.run"),  # or one worker a restart
     ("gateway/media/pull.py", "Pull._failure"),  # or one camera its pictures
     ("gateway/media/pool.py", "MediaPool._live"),  # or one media child a restart
+    ("gateway/media/pool.py", "MediaPool._guarded"),  # or one camera its feed
+    ("gateway/media/peers.py", "Switchboard._guarded"),  # or one WebRTC peer its connection
+    ("gateway/sinks/whep.py", "WhepViewer._run"),  # or one WebRTC viewer its call
     ("gateway/media/rtc_decode.py", "Decoding._run"),  # or one WebRTC publisher its connection
     ("gateway/media/rtc_show.py", "Channel._run"),  # or the viewers of one channel their pictures
     ("gateway/media/rtc_loop.py", "Rtc._run"),  # or one media child a restart

@@ -311,7 +311,9 @@ export class TrackPublisher extends Either {
 
   _byWebRtc() {
     this.#resume = this.resume_token;
-    return this.#ways.whip(/** @type {MediaStreamTrack} */ (this.#track), this.#shape, this.#resume);
+    const whip = this.#ways.whip(/** @type {MediaStreamTrack} */ (this.#track), this.#shape, this.#resume);
+    whip.addEventListener("state", () => whip.state === "open" && this.#own());
+    return whip;
   }
 
   _byWebSocket() {
@@ -331,9 +333,16 @@ export class TrackPublisher extends Either {
     const messages = this.#ways.watch();
     const counts = () => messages === this.#messages;
     messages.addEventListener("any", (event) => counts() && announce(this, /** @type {CustomEvent} */ (event).detail));
+    messages.addEventListener("hello", () => counts() && this.#own());
     messages.addEventListener("status", (event) => counts() && this.#compare(/** @type {CustomEvent} */ (event).detail));
     messages.addEventListener("state", () => counts() && messages.state === "ended" && this._end(messages.reason ?? "ended"));
     return messages;
+  }
+
+  /** Say whose socket it is: the publisher's, who is no viewer. The word alone takes no place over, only frames would. */
+  #own() {
+    const id = this.whip?.id;
+    if (id) this.#messages?.say({ type: "hello", resume: id });
   }
 
   /** The browser finds out some seconds later. @param {{publishers?: number}} status */

@@ -6,7 +6,7 @@
  */
 
 import { announce } from "./announce.js";
-import { Peer } from "./peer.js";
+import { Peer, Unsupported } from "./peer.js";
 import { Numbering } from "./numbering.js";
 import { readMessage } from "./protocol.js";
 
@@ -42,6 +42,7 @@ export class WhepViewer extends Peer {
 
   /** @param {RTCPeerConnection} line */
   _prepare(line) {
+    if (!this.#video.requestVideoFrameCallback) throw new Unsupported(); // which of its pictures is shown is not to be known
     const transceiver = line.addTransceiver("video", { direction: "recvonly" });
     const codecs = this._runtime.codecs?.("receiver").filter(({ mimeType }) => TAKEN.includes(mimeType.slice(6).toLowerCase()));
     if (codecs?.length) transceiver.setCodecPreferences?.(codecs);

@@ -28,7 +28,7 @@ async function publishing({ rest = () => ANSWERS("whip"), ...options } = {}) {
 
 async function watching({ rest = () => ANSWERS("whep"), ...options } = {}) {
   const made = world(rest);
-  const viewer = new Framegate("http://gate", { runtime: made.runtime }).watchVideo("door", { video: {}, ...options });
+  const viewer = new Framegate("http://gate", { runtime: made.runtime }).watchVideo("door", { video: { requestVideoFrameCallback: () => 0 }, ...options });
   await settled();
   return { world: made, viewer };
 }
@@ -51,6 +51,25 @@ test("a track goes out by WebRTC: there is nothing to send, and a socket without
   camera.close();
   await settled();
   assert.deepEqual([world.timers.size, await camera.ended, world.requests.at(-1).method], [0, "closed", "DELETE"]);
+});
+
+test("the socket for messages says whose it is as often as it connects, so that it is no viewer", async () => {
+  const { world, camera } = await publishing();
+  const own = (id) => ({ type: "hello", resume: id });
+  const hellos = ({ messages }) => messages.filter(({ type }) => type === "hello");
+  world.socket.open();
+  await world.peer.become("connected"); // the socket was there first
+  assert.deepEqual(hellos(world.socket), [own("fgw_1")]);
+  await world.socket.drop(1006);
+  await world.pass(10_000);
+  assert.equal(world.sockets.length, 2);
+  world.socket.open();
+  world.socket.say(HELLO);
+  assert.deepEqual(hellos(world.socket), [own("fgw_1")]);
+  camera.use("websocket");
+  await settled();
+  assert.equal(hellos(world.sockets[1]).length, 1);
+  camera.close();
 });
 
 test("refused by WebRTC, it publishes by WebSocket at once and says why", async () => {

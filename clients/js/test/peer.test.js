@@ -110,6 +110,12 @@ test("without WebRTC in the browser it ends before anything is asked", async () 
   assert.deepEqual([await publisher.ended, world.requests], ["unsupported", []]);
 });
 
+test("a browser that does not tell which picture its video shows ends it before anything is asked", async () => {
+  const world = new World();
+  const viewer = new Framegate("http://gate", { runtime: world.runtime }).whep("door", { video: { play: async () => {} } });
+  assert.deepEqual([await viewer.ended, world.requests, world.peer.closed], ["unsupported", [], true]);
+});
+
 test("when no way is found within five seconds it ends, and the gateway hears of it", async () => {
   const { world, told } = calling();
   await settled();
