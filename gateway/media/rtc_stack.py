@@ -8,6 +8,7 @@ RTP or RTCP datagrams may cause is bounded; how many datagrams it sends is not.
 
 from __future__ import annotations
 
+import logging
 import struct
 import time
 from queue import Queue
@@ -239,6 +240,8 @@ class _Counted:
 def install(terms: RtcTerms) -> None:
     """Make every peer connection of this process one of ours."""
     IceConnection.terms = terms
+    for chatty in ("aioice", "aiortc"):  # at INFO each check of each pair of addresses
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     aioice.ice.CONSENT_INTERVAL = max(0.1, terms.consent_s / CHECKS - ANSWER_S)  # type: ignore[assignment]
     aioice.ice.CONSENT_FAILURES = CHECKS
     for module, name, ours in (

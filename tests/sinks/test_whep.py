@@ -109,6 +109,8 @@ async def test_what_one_publishes_another_one_watches(server: Server) -> None:
         await until(lambda: len(watching.pictures) >= 10)
         shown = server.show(stream)
     assert (shown["publishers"], shown["viewers"]) == (1, 1)
+    assert f"stream {stream}: whep is connected" in server.log
+    assert [line for line in server.log.splitlines() if "aioice" in line] == []  # which tells every check it makes
 
 
 async def test_a_viewer_holds_the_stream_and_hanging_up_lets_go(server: Server) -> None:
