@@ -23,6 +23,7 @@ H264 = (
 )
 MEDIA = {
     "/h264": f"{SOURCE.format(w=320, h=240)} ! {H264.format(gop=15)}",
+    "/own": f"{SOURCE.format(w=160, h=120)} ! {H264.format(gop=15)}",
     "/wide": f"{SOURCE.format(w=640, h=360)} ! {H264.format(gop=15)}",
     "/mjpeg": f"{SOURCE.format(w=320, h=240)} ! jpegenc ! rtpjpegpay name=pay0 pt=26",
     "/sizes": "videotestsrc is-live=true"
@@ -53,7 +54,7 @@ def main() -> None:
     for path, launch in (MEDIA | {"/camera": MEDIA[now]}).items():
         factory = GstRtspServer.RTSPMediaFactory()
         factory.set_launch(f"( {launch} )")
-        factory.set_shared(True)
+        factory.set_shared(path != "/own")  # shared ones abort the server now and then, when many come and go at once
         factory.connect("media-configure", configured)
         if len(sys.argv) > 3:
             permit(factory)

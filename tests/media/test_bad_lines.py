@@ -63,9 +63,9 @@ async def test_two_hundred_reconnects_leave_nothing_behind(tmp_path: Path) -> No
     port = free_port()
     with server.gstreamer(port), bad_line(port) as line:
         async with pool(tmp_path, port, line.port, open_s=10, read_s=10, retry_max_s=1) as running:
-            _, steady = pull(running, f"rtsp://127.0.0.1:{port}/h264")  # the server aborts when all leave it at once
+            _, steady = pull(running, f"rtsp://127.0.0.1:{port}/own")
             await steady.pictures(1)
-            watchers = [pull(running, f"rtsp://127.0.0.1:{line.port}/h264", fps=5)[1] for _ in range(CAMERAS)]
+            watchers = [pull(running, f"rtsp://127.0.0.1:{line.port}/own", fps=5)[1] for _ in range(CAMERAS)]
             await _online(watchers, 1)
             child = psutil.Process(running.workers[0].pid)
             held: tuple[int, int, int] = (0, 0, 0)
