@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from gateway.connectors.pace import LEAST_FPS, most_fps, paces
 from gateway.engine.ring import Stamp
 from gateway.engine.session import Session
 from gateway.errors import GatewayError
@@ -19,7 +20,6 @@ from gateway.media.worker import Feed
 
 log = logging.getLogger(__name__)
 
-LEAST_FPS = 1.0  # while anybody looks: the stream would seem stale
 State = CameraState | Literal["stopped"]
 
 
@@ -141,13 +141,10 @@ class Pull:
         if session.reason is not None:
             return None
         self._miss()
-        media = session.settings.media
-        most = min(media.fps, session.max_fps)
-        paces = [] if session.lineup.paused else [stage.terms.fps or most for stage in session.stages]
-        if session.audience.picture_viewers():
-            paces.append(most)
-        fps = min(most, max([LEAST_FPS, *paces])) if paces else most
-        return Wish(number, fps=fps, side=media.side, wanted=bool(paces), packets=session.recorder.wanted)
+        most, wished = most_fps(session), paces(session)
+        fps = min(most, max([LEAST_FPS, *wished])) if wished else most
+        side = session.settings.media.side
+        return Wish(number, fps=fps, side=side, wanted=bool(wished), packets=session.recorder.wanted)
 
     def _miss(self) -> None:
         """An event is open while the camera has been away for longer than the operator bears."""

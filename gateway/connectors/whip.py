@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from gateway.calls import Call, Calls, Visitor
+from gateway.connectors.pace import LEAST_FPS, most_fps, paces
 from gateway.engine.session import Session
 from gateway.errors import BadMessage, GatewayError
 from gateway.media.messages import Shot, Wish
@@ -17,7 +18,6 @@ from gateway.web import hub_of
 from gateway.webrtc import ANSWERS, OFFER_BODY, add_routes, calls_of, meet, visitor_of
 
 RESUME = "X-Resume-Token"
-IDLE_FPS = 1.0  # at least, whoever looks: what a snapshot shows is no older, and its sender does not seem silent
 
 router = APIRouter(tags=["streams"])
 
@@ -61,13 +61,10 @@ class WhipPublisher(Call):
     def wished(self, number: int) -> Wish:
         """As many pictures as analyzers, viewers and clips want, and never so few that it seems silent."""
         session = self.session
-        most = min(session.settings.media.fps, session.max_fps)
-        paces = [] if session.lineup.paused else [stage.terms.fps or most for stage in session.stages]
-        if session.audience.picture_viewers():
-            paces.append(most)
+        wished = [LEAST_FPS, *paces(session)]
         if session.recorder.wanted:
-            paces.append(session.settings.clips.fps)
-        return Wish(number, fps=min(most, max([IDLE_FPS, *paces])), side=session.settings.media.side)
+            wished.append(session.settings.clips.fps)
+        return Wish(number, fps=min(most_fps(session), max(wished)), side=session.settings.media.side)
 
 
 @router.post(
