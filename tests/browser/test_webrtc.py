@@ -45,7 +45,8 @@ def gateway(browser: Any, server: Server) -> Server:
 
 
 def numbers(page: Any) -> dict[str, str]:
-    return dict(text.split("\n") for text in page.locator("#numbers div").all_inner_texts())
+    rows = page.locator("#numbers div").all_inner_texts()
+    return {name: value for name, _, value in (row.partition("\n") for row in rows)}  # one may have no value yet
 
 
 def way(page: Any, name: str) -> None:
